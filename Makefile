@@ -1,0 +1,80 @@
+# Needs Go, git and make; `make deps` brings the rest on Debian and Ubuntu.
+# `make` alone tells what there is.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
+.DEFAULT_GOAL := help
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+
+# What can be said on the command line, as in: make test PKG=./queue/... RUN=Lease
+PKG ?= ./...
+RUN ?=
+TESTFLAGS ?=
+# One package may take this long, broker starts included.
+TIMEOUT ?= 5m
+FUZZTIME ?= 10s
+QUEUE ?= embedded
+ARGS ?=
+
+SERVICES := bin/with-services --rabbitmq --
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+.PHONY: help
+help: ## show this list
+	@echo "Tocsin: one incident in, every subscriber told."
+	@echo
+	@echo "  first time here?  make demo        one incident against 10,000 local webhooks"
+	@echo "  before a commit:  make lint test"
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build bin/tocsin
+	go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/tocsin ./cmd/tocsin
+
+.PHONY: bin/with-services
+bin/with-services:
+	@go build -o $@ ./internal/testenv/cmd/with-services
+
+.PHONY: deps
+deps: ## install what tests need: RabbitMQ, amqp-tools, gcc (apt; advice elsewhere)
+	@internal/testenv/install.sh
+
+.PHONY: test
+test: deps bin/with-services ## test everything with -race and a private RabbitMQ [PKG=./… RUN=Name TIMEOUT=5m TESTFLAGS=…]
+	@$(SERVICES) go test -race -timeout $(TIMEOUT) $(if $(RUN),-run '$(RUN)') $(TESTFLAGS) $(PKG) 2>&1 | awk -f internal/testenv/summary.awk
+
+.PHONY: demo
+ifeq ($(QUEUE),rabbitmq)
+demo: build deps bin/with-services ## run the demo [QUEUE=rabbitmq ARGS="--targets 2000"]
+	@$(SERVICES) bin/tocsin demo --queue {amqp} $(ARGS)
+else ifeq ($(QUEUE),embedded)
+demo: build
+	@bin/tocsin demo $(ARGS)
+else
+demo:
+	@echo 'QUEUE is "embedded" or "rabbitmq", not "$(QUEUE)".' >&2; exit 2
+endif
+
+.PHONY: vet
+vet: ## run go vet
+	go vet ./...
+
+.PHONY: lint
+lint: ## check formatting, go vet, staticcheck
+	@unformatted=$$(gofmt -l .) && if [ -n "$$unformatted" ]; then echo "gofmt -w is needed for:"; echo "$$unformatted"; exit 1; fi
+	go vet ./...
+	go run $(STATICCHECK) ./...
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target [FUZZTIME=10s each]
+	@internal/testenv/fuzz.sh $(FUZZTIME)
+
+.PHONY: ci
+ci: ## do what continuous integration does
+	@.ci/run
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin

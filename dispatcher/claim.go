@@ -1,0 +1,171 @@
+package dispatcher
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/tocsin/tocsin/channels"
+	"github.com/tocsin/tocsin/queue"
+)
+
+// holdings are the batches this worker holds, by id, with the leases to ack
+// once they are settled. A broker that lost the connection gives a held batch
+// out again: the new lease joins the hold.
+type holdings struct {
+	mu sync.Mutex
+	by map[int64][]*queue.Lease
+}
+
+// take notes a lease and says whether its batch is new to this worker.
+func (h *holdings) take(l *queue.Lease) (first bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	leases, held := h.by[l.ID]
+	h.by[l.ID] = append(leases, l)
+	return !held
+}
+
+// end forgets a batch and returns its leases.
+func (h *holdings) end(batch int64) []*queue.Lease {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	leases := h.by[batch]
+	delete(h.by, batch)
+	return leases
+}
+
+// pump receives the batches of one group, as far as the admission has room,
+// until ctx ends.
+func (e *Engine) pump(ctx context.Context, group string) error {
+	for {
+		room := e.admission.room(ctx, group)
+		if ctx.Err() != nil {
+			return nil
+		}
+		leases, err := e.queue.Receive(ctx, group, max(1, room/queue.MaxDeliveries))
+		if err != nil {
+			if ctx.Err() != nil || errors.Is(err, queue.ErrClosed) {
+				return nil
+			}
+			e.log.Warn("the delivery queue can't be read; trying again", "group", group, "error", err)
+			if !e.pause(ctx, e.opt.ErrorPause) {
+				return nil
+			}
+			continue
+		}
+		for _, l := range leases {
+			e.admission.add(group, len(l.Deliveries))
+		}
+		select {
+		case e.claims <- leases:
+		case <-ctx.Done():
+			e.giveBack(leases)
+			return nil
+		}
+	}
+}
+
+// giveBack returns leases that were not claimed.
+func (e *Engine) giveBack(leases []*queue.Lease) {
+	for _, l := range leases {
+		e.admission.add(l.Group, -len(l.Deliveries))
+	}
+	e.queue.Return(leases)
+}
+
+// claim takes received batches to the scheduler until ctx ends. It is one
+// goroutine for all groups: what the ledger says of a batch and the batch's
+// way into the scheduler are not overtaken by a newer batch's. That, and asking
+// for newer rows wherever there can be some, is what keeps an older update
+// from starting after a newer one.
+func (e *Engine) claim(ctx context.Context) error {
+	kept := newContents()
+	for {
+		var leases []*queue.Lease
+		select {
+		case <-ctx.Done():
+			return nil
+		case leases = <-e.claims:
+		}
+		for more := true; more; { // whatever else came meanwhile: one transaction
+			select {
+			case l := <-e.claims:
+				leases = append(leases, l...)
+			default:
+				more = false
+			}
+		}
+		if err := e.claimSlice(ctx, kept, leases); err != nil {
+			return endOf(ctx, err)
+		}
+	}
+}
+
+func (e *Engine) claimSlice(ctx context.Context, kept *contents, received []*queue.Lease) error {
+	leases := received[:0]
+	for _, l := range received {
+		if !e.holdings.take(l) {
+			e.admission.add(l.Group, -len(l.Deliveries))
+			continue
+		}
+		leases = append(leases, l)
+	}
+	if len(leases) == 0 {
+		return nil
+	}
+	requests := make([]ClaimRequest, len(leases))
+	for i, l := range leases {
+		verify := l.Verify || l.Takes != 1
+		requests[i] = ClaimRequest{
+			Batch: l.Batch, Leased: l.Claimed, Verify: verify,
+			Newer: verify || e.latest.maybeNewer(l.Incident, l.Sequence),
+		}
+	}
+	var answers []ClaimAnswer
+	err := e.insist(ctx, "claim", func() (err error) {
+		answers, err = e.ledger.Claim(ctx, e.epoch, e.now().Add(e.opt.Lease), requests)
+		return err
+	})
+	if err != nil {
+		for _, l := range leases {
+			e.holdings.end(l.ID)
+		}
+		e.giveBack(leases)
+		return err
+	}
+	if err := e.fail(FailClaimed); err != nil {
+		return err
+	}
+	holds := make([]*hold, 0, len(leases))
+	for i, l := range leases {
+		switch answers[i].State {
+		case ClaimGone:
+			e.admission.add(l.Group, -len(l.Deliveries))
+			e.queue.Ack(e.holdings.end(l.ID))
+			continue
+		case ClaimHeld:
+			e.holdings.end(l.ID)
+			e.giveBack([]*queue.Lease{l})
+			continue
+		}
+		var c *content
+		err := e.insist(ctx, "claim", func() (err error) {
+			c, err = kept.get(updateKey{l.Incident, l.Sequence}, func() (*channels.Update, error) {
+				return e.ledger.Content(ctx, l.Incident, l.Sequence)
+			})
+			return err
+		})
+		if err != nil {
+			for _, l := range leases[i:] {
+				e.holdings.end(l.ID)
+			}
+			e.giveBack(leases[i:])
+			e.inbox.hold(holds)
+			return err
+		}
+		holds = append(holds, &hold{lease: l, content: c, exceptions: answers[i].Exceptions})
+	}
+	e.inbox.hold(holds)
+	return nil
+}

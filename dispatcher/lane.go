@@ -1,0 +1,204 @@
+package dispatcher
+
+import (
+	"time"
+
+	"github.com/tocsin/tocsin/queue"
+	"github.com/tocsin/tocsin/ratelimit"
+)
+
+// ProviderPolicy is what the configuration says of a provider.
+type ProviderPolicy struct {
+	// Limit is its token bucket: deliveries per second, and burst.
+	Limit ratelimit.Limit
+	// Window is how many sends to it may be in flight at once.
+	Window int
+	// Named providers are configured by name and have a queue of their own;
+	// the others share the queue of their pool.
+	Named bool
+}
+
+// progress is where a held delivery stands.
+type progress uint8
+
+const (
+	queued   progress = iota + 1 // in its lane, may start
+	delayed                      // in its lane, until due
+	behind                       // an older delivery of its (incident, target) is not done
+	inFlight                     // being sent
+	settling                     // sent; for every_update: until its outcome is durable
+	done                         // settled
+)
+
+// hold is a claimed batch in this worker. The scheduler owns it until it has
+// handed out its last settlement.
+type hold struct {
+	lease      *queue.Lease
+	content    *content
+	exceptions []Exception
+	deliveries []held
+	open       int       // deliveries without a settlement
+	deadline   time.Time // steady; no batch is held longer
+}
+
+// held is one delivery in this worker. Owned by the scheduler, but for d,
+// hold.content and attempt while it is in flight: those are the sender's to
+// read.
+type held struct {
+	d    *queue.Delivery
+	hold *hold
+	lane *lane
+	next *held // the next newer delivery of the same (incident, target)
+
+	state   progress
+	slow    bool // in flight in the slow class
+	attempt int  // attempts made
+	since   time.Time
+	order   uint64    // of admission, among those of one since
+	due     time.Time // steady, while delayed
+	index   int32     // in the lane's heap
+	epoch   uint32    // of the lane's breaker, at the start
+	verdict func(error)
+}
+
+func (h *held) key() slot { return slot{h.hold.lease.Incident, h.d.Target} }
+
+func (h *held) row() Row {
+	return Row{Incident: h.hold.lease.Incident, Target: h.d.Target, Sequence: h.hold.lease.Sequence}
+}
+
+// slot names what only one send may be in flight for.
+type slot struct{ incident, target int64 }
+
+// laneState is what keeps a lane from starting, for the metrics.
+type laneState uint8
+
+const (
+	laneIdle laneState = iota
+	laneReady
+	laneWindow  // as many in flight as its window allows
+	laneLimited // no token
+	lanePaused  // the provider asked for a pause
+	laneOpen    // the breaker is open or probing
+	laneDelayed // only retries that are not due
+	laneStates
+)
+
+var laneStateNames = [laneStates]string{"idle", "ready", "window", "limited", "paused", "open", "delayed"}
+
+// lane is a worker's state for one provider. It exists while the provider is
+// active, and until its bucket is full and its breaker closed again.
+type lane struct {
+	group    string
+	provider string
+	policy   ProviderPolicy
+	bucket   ratelimit.Bucket
+	breaker  *breaker // nil until the first failure
+	waiting  heap[held]
+	delayed  heap[held]
+
+	held     int // deliveries of this lane in the worker, in flight ones too
+	inFlight int
+
+	limitedUntil time.Time
+	pausedUntil  time.Time
+	probing      bool // after a pause: one at a time until the provider takes one
+	overflow     time.Time
+	throttles    [3]throttle
+	connFailed   bool // the last connect failed: the slow class
+
+	state   laneState
+	inReady [2]bool // in the urgent, the normal line
+	parked  bool    // in the slow class's line
+	blocked int     // deliveries counted as unable to start
+	jam     jam
+	wake    time.Time
+	timer   int32
+}
+
+// jam links the lanes that can't start what they hold, in the order in which
+// they last made progress.
+type jam struct {
+	lane       *lane // nil in the list's root
+	since      time.Time
+	prev, next *jam
+}
+
+// insertBefore puts j before at; remove takes it out of its list.
+func (j *jam) insertBefore(at *jam) {
+	j.prev, j.next = at.prev, at
+	at.prev.next, at.prev = j, j
+}
+
+func (j *jam) remove() {
+	j.prev.next, j.next.prev = j.next, j.prev
+	j.prev, j.next = nil, nil
+}
+
+// throttle is one target that the provider told to slow down.
+type throttle struct {
+	target int64
+	at     time.Time
+}
+
+func newLane(group, provider string, policy ProviderPolicy) *lane {
+	at := func(h *held) *int32 { return &h.index }
+	l := &lane{
+		group: group, provider: provider, policy: policy, timer: -1,
+		waiting: heap[held]{at: at, less: before},
+		delayed: heap[held]{at: at, less: func(a, b *held) bool { return a.due.Before(b.due) }},
+	}
+	l.jam.lane = l
+	return l
+}
+
+// before is the order within a lane: urgent ones first, then whoever began
+// waiting first.
+func before(a, b *held) bool {
+	if au, bu := a.hold.lease.Urgent, b.hold.lease.Urgent; au != bu {
+		return au
+	}
+	if !a.since.Equal(b.since) {
+		return a.since.Before(b.since)
+	}
+	return a.order < b.order
+}
+
+// throttled notes that the provider slowed a target down and says whether the
+// whole lane should pause: three distinct targets within ten seconds, or at
+// once where the provider is one account.
+func (l *lane) throttled(target int64, now time.Time) bool {
+	if l.policy.Named {
+		return true
+	}
+	oldest, distinct := 0, 1
+	for i, t := range l.throttles {
+		if t.target == target {
+			l.throttles[i].at = now
+			return false
+		}
+		if !t.at.IsZero() && now.Sub(t.at) <= throttleWithin {
+			distinct++
+		}
+		if t.at.Before(l.throttles[oldest].at) {
+			oldest = i
+		}
+	}
+	l.throttles[oldest] = throttle{target, now}
+	return distinct >= len(l.throttles)
+}
+
+// throttleWithin is the time within which distinct throttled targets count
+// together.
+const throttleWithin = 10 * time.Second
+
+// pace returns when the next delivery that finds no room here should come
+// back: one token's time after the one before, behind those already held.
+func (l *lane) pace(now time.Time) time.Time {
+	per := time.Duration(float64(time.Second) / l.policy.Limit.PerSecond)
+	if first := now.Add(per * time.Duration(l.held)); l.overflow.Before(first) {
+		l.overflow = first
+	}
+	l.overflow = l.overflow.Add(per)
+	return l.overflow
+}

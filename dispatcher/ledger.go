@@ -1,0 +1,420 @@
+package dispatcher
+
+import (
+	"context"
+	"time"
+
+	"github.com/tocsin/tocsin/channels"
+	"github.com/tocsin/tocsin/incident"
+	"github.com/tocsin/tocsin/queue"
+)
+
+// Outcome is how a delivery ended. The zero value is a delivery that has not
+// ended: it is open.
+type Outcome uint8
+
+// The outcomes of a delivery.
+const (
+	Open Outcome = iota
+	// Delivered: the peer accepted it.
+	Delivered
+	// Superseded: a newer update of the incident took its place before it
+	// was sent; the newer one carries the whole timeline.
+	Superseded
+	// Suppressed: the target may not be told (paused, unsubscribed, disabled,
+	// deleted) or an operator stopped the fan-out.
+	Suppressed
+	// Expired: not delivered by the update's expires_at.
+	Expired
+	// Dead: the peer refused it for good.
+	Dead
+)
+
+// String returns the outcome as the ledger, the API and the metrics name it.
+func (o Outcome) String() string {
+	switch o {
+	case Open:
+		return "open"
+	case Delivered:
+		return "delivered"
+	case Superseded:
+		return "superseded"
+	case Suppressed:
+		return "suppressed"
+	case Expired:
+		return "expired"
+	case Dead:
+		return "dead"
+	}
+	return "unknown"
+}
+
+// Outcomes lists every outcome, Open first.
+func Outcomes() []Outcome {
+	return []Outcome{Open, Delivered, Superseded, Suppressed, Expired, Dead}
+}
+
+// Ledger is the durable side of the dispatcher: incidents, updates, batches
+// and one row per delivery.
+//
+// Every method that changes something is one transaction: when it returns nil
+// the change is durable, when it returns an error nothing of it happened, or
+// (commit outcome unknown) all of it: each is therefore safe to repeat.
+// Errors are retryable unless they wrap [ErrLedgerRefused]. Implementations
+// are safe for concurrent use.
+type Ledger interface {
+	// Register announces a worker and returns its epoch: a number that grows
+	// with every registration in the deployment. Lease holders and batch ids
+	// are made of it.
+	Register(ctx context.Context, worker string, now time.Time) (epoch int64, err error)
+
+	// Accept takes events in the given order. For each, decide is called
+	// inside the transaction with the incident's state and says what becomes
+	// of it. len(result) == len(arrivals).
+	Accept(ctx context.Context, arrivals []*Arrival, decide DecideFunc) ([]Acceptance, error)
+
+	// Unplanned returns the updates whose plan is not finished, oldest first,
+	// at most limit; none of stopped incidents.
+	Unplanned(ctx context.Context, limit int) ([]*Plan, error)
+
+	// Audience reads the next page of a plan's audience after its cursor, in
+	// plan order: (stripe, provider, id), where a stripe holds at most a few
+	// targets of one provider, so that no provider fills a window. Targets
+	// that have a row for this sequence already are left out. It changes
+	// nothing.
+	Audience(ctx context.Context, p *Plan, limit int) (*AudiencePage, error)
+
+	// CommitPage writes one page of a plan: a row for every delivery of the
+	// batches, the batches, the superseded rows and the cursor; with
+	// page.Last, planned_at. If the incident was stopped meanwhile it writes
+	// nothing and returns [ErrStopped].
+	CommitPage(ctx context.Context, p *Plan, page *PlannedPage) error
+
+	// Published notes that the broker confirmed the batches.
+	Published(ctx context.Context, batches []int64, now time.Time) error
+
+	// Claim takes batches for the worker of this epoch until the given time
+	// and says what must not be sent. len(result) == len(requests).
+	Claim(ctx context.Context, epoch int64, until time.Time, requests []ClaimRequest) ([]ClaimAnswer, error)
+
+	// Content returns an update with its timeline, as channels render it.
+	Content(ctx context.Context, incident int64, sequence int) (*channels.Update, error)
+
+	// Settle writes a group of results and removes the finished batches.
+	//
+	// A Delivered settlement always lands, whatever the row says. Every other
+	// one lands only if the row is open and still belongs to the settlement's
+	// batch; otherwise it is silently without effect (the row has moved on).
+	Settle(ctx context.Context, rows []Settlement, finished []int64) error
+
+	// Due returns waiting rows that are due, oldest due first, at most limit.
+	Due(ctx context.Context, now time.Time, limit int) ([]DueRow, error)
+
+	// Rebatch gives waiting rows to new batches and postpones or closes
+	// others. Rows that are no longer waiting are left alone, and left out of
+	// their batch by Verify at the claim.
+	Rebatch(ctx context.Context, batches []*queue.Batch, postponed []Postponement, closed []Settlement) error
+
+	// Lapsed returns batches that nobody works on: not published though
+	// written before unpublishedBefore, or with a lease that ended before
+	// now, or published before unclaimedBefore and never claimed. At most
+	// limit.
+	Lapsed(ctx context.Context, now, unpublishedBefore, unclaimedBefore time.Time, limit int) ([]LapsedBatch, error)
+
+	// Replace moves the open rows of a lapsed batch to a new one with a new
+	// id and removes the old, if nobody claimed or removed the old one since.
+	// It returns nil if there was nothing to move.
+	Replace(ctx context.Context, old LapsedBatch, id int64) (*queue.Batch, error)
+
+	// Expire closes open rows of updates past their expires_at, wherever
+	// their batches are, in one bounded transaction, and says how many and
+	// whether there are more.
+	Expire(ctx context.Context, now time.Time) (closed int, more bool, err error)
+
+	// Stop ends an incident's fan-out: no further plan or retry, its open
+	// rows suppressed.
+	Stop(ctx context.Context, incident int64, now time.Time) error
+
+	// Backlog measures the ledger: rows waiting and due, and the age of the
+	// oldest due one. It is for metrics and may be approximate.
+	Backlog(ctx context.Context, now time.Time) (Backlog, error)
+}
+
+// Arrival is a valid event on its way into the ledger.
+type Arrival struct {
+	Event *incident.Event
+	// UpdateID is the event's own or, without one, the intake's.
+	UpdateID   string
+	ReceivedAt time.Time
+	Hash       [16]byte
+}
+
+// IncidentState is what the ledger knows of an incident before an arrival.
+type IncidentState struct {
+	// Exists is false for the first event of an incident; the other fields
+	// are then zero.
+	Exists bool
+	// Latest update that was sent: not a stale one.
+	Sequence  int
+	Hash      [16]byte
+	UpdatedAt time.Time
+	// Planned is whether the latest update's plan is finished.
+	Planned bool
+	// Highest is the incident's highest impact so far, Components the union
+	// of all affected components, Whole whether some update named none and so
+	// meant the whole page.
+	Highest    incident.Impact
+	Components []string
+	Whole      bool
+	// Known is the sequence that this arrival's update_id was accepted as, 0
+	// if it wasn't; KnownPlanned whether that update's plan is finished (a
+	// stale one counts as finished).
+	Known        int
+	KnownPlanned bool
+	// KnownHere is true if the update_id was accepted before, also as stale.
+	KnownHere bool
+	Stopped   bool
+}
+
+// Verdict of accepting one event.
+type AcceptResult uint8
+
+// What became of an event.
+const (
+	AcceptedNew AcceptResult = iota + 1
+	AcceptedDuplicate
+	AcceptedStale
+	AcceptedRefused
+)
+
+// Decision says what the ledger has to write for an arrival.
+type Decision struct {
+	Result AcceptResult
+	// Sequence of a new update; of the known one for a duplicate; 0 for stale
+	// and refused ones.
+	Sequence int
+	// UpdatedAt and ExpiresAt of the update as they count from here on.
+	UpdatedAt  time.Time
+	ExpiresAt  time.Time
+	AcceptedAt time.Time
+	Highest    incident.Impact
+	Components []string
+	Whole      bool
+	// Resume asks for a duplicate's plan to be finished.
+	Resume bool
+	// Field and Reason of a refusal.
+	Field, Reason string
+}
+
+// DecideFunc decides on one arrival; it must be pure, since a transaction may
+// run twice.
+type DecideFunc func(s IncidentState, a *Arrival) Decision
+
+// Acceptance is what became of an arrival.
+type Acceptance struct {
+	Decision
+	// Plan is set for a new update and for a duplicate to resume.
+	Plan *Plan
+}
+
+// Plan is an update on its way to being expanded into deliveries.
+type Plan struct {
+	Incident   int64
+	Sequence   int
+	Page       string
+	IncidentID string
+	// Audience filter, see DESIGN: union of components, highest impact.
+	Components []string
+	Whole      bool
+	Highest    incident.Impact
+	Visibility incident.Visibility
+	Test       bool
+	AcceptedAt time.Time
+	ExpiresAt  time.Time
+	// Cursor is the store's; empty at the beginning.
+	Cursor string
+	// Audience counts the deliveries planned so far.
+	Audience int
+}
+
+// Urgent says whether the plan's deliveries go before normal ones.
+func (p *Plan) Urgent() bool { return p.Highest.Urgent() }
+
+// Audient is one target of a page of an audience.
+type Audient struct {
+	Target      int64
+	Group       string
+	Provider    string
+	Address     string
+	Locale      string
+	Format      string
+	Private     bool
+	EveryUpdate bool
+	Failing     bool
+	Secrets     []string
+	// Older is set if older updates of the incident are still open for this
+	// target: Since is the earliest of their beginnings; Waiting are the
+	// sequences of those that wait in the ledger (in no batch).
+	Since   time.Time
+	Waiting []int
+}
+
+// AudiencePage is one page of an audience, in plan order.
+type AudiencePage struct {
+	Targets []Audient
+	// Cursor continues after this page; Last is true if nothing follows.
+	Cursor string
+	Last   bool
+	// Revision of the targets as read.
+	Revision int64
+}
+
+// PlannedPage is one transaction of a plan.
+type PlannedPage struct {
+	Batches []*queue.Batch
+	// Superseded are older rows that waited in the ledger.
+	Superseded []Row
+	Cursor     string
+	Last       bool
+	At         time.Time
+}
+
+// Row is the key of a delivery.
+type Row struct {
+	Incident int64
+	Target   int64
+	Sequence int
+}
+
+// ClaimRequest asks for one batch.
+type ClaimRequest struct {
+	Batch *queue.Batch
+	// Leased: the queue's lease is the claim, no compare-and-set is needed.
+	Leased bool
+	// Verify: check that every row is open and belongs to the batch.
+	Verify bool
+	// Newer: look for newer rows of the same (incident, target).
+	Newer bool
+}
+
+// ClaimState is what a claim came to.
+type ClaimState uint8
+
+// The states of a claim.
+const (
+	// Claimed: the batch is this worker's.
+	Claimed ClaimState = iota + 1
+	// ClaimGone: the batch is settled or replaced: ack and drop.
+	ClaimGone
+	// ClaimHeld: another worker holds it: give it back for later.
+	ClaimHeld
+)
+
+// Why says why a delivery of a claimed batch must not be sent as it is.
+type Why uint8
+
+// The reasons.
+const (
+	// WhyClosed: the row is closed or belongs to another batch: drop it.
+	WhyClosed Why = iota + 1
+	// WhyNewer: a newer row of the same (incident, target) exists and the
+	// target does not want every update.
+	WhyNewer
+	// WhyBlocked: an older update for an every_update target is open, and not
+	// in this batch.
+	WhyBlocked
+	// WhyInactive: the target is paused, unsubscribed, disabled or deleted.
+	WhyInactive
+	// WhyChanged: the target's address, secrets or the like changed since the
+	// plan: it goes back to the ledger to be batched anew.
+	WhyChanged
+)
+
+// Exception is a delivery of a claimed batch that must not be sent.
+type Exception struct {
+	Index  int // into Batch.Deliveries
+	Why    Why
+	Detail string // "target unsubscribed"
+}
+
+// ClaimAnswer is what became of a claim request.
+type ClaimAnswer struct {
+	State      ClaimState
+	Exceptions []Exception // by Index, ascending; at most one per delivery
+}
+
+// Streak says what an outcome means for the target's row of failures.
+type Streak uint8
+
+// What a settlement does to its target.
+const (
+	StreakKeep Streak = iota
+	// StreakReset: a success after failures.
+	StreakReset
+	// StreakFailed: one more update without success; the tenth in a row
+	// disables the target.
+	StreakFailed
+	// StreakGone: the peer says the address is gone; disables the target.
+	StreakGone
+)
+
+// Settlement is what becomes of one delivery.
+type Settlement struct {
+	Row
+	Batch int64
+	// Outcome closes the row; Open sends it to wait until DueAt.
+	Outcome Outcome
+	Class   channels.Class
+	Detail  string
+	Attempt int // attempts made so far
+	DueAt   time.Time
+	// SentAt is when the last attempt began, zero if there was none.
+	SentAt time.Time
+	DoneAt time.Time
+	Streak Streak
+	Handle string
+}
+
+// DueRow is a waiting delivery whose time has come.
+type DueRow struct {
+	Row
+	Audient
+	Attempt    int
+	DueAt      time.Time
+	AcceptedAt time.Time
+	ExpiresAt  time.Time
+	Urgent     bool
+	// Newer: a newer row of the same (incident, target) exists; the row can
+	// be closed as superseded at once unless EveryUpdate.
+	Newer bool
+	// Blocked: EveryUpdate, and an older row is open.
+	Blocked bool
+	// Inactive names why the target may not be told, "" if it may.
+	Inactive string
+	Revision int64
+}
+
+// Postponement moves a waiting row's due time.
+type Postponement struct {
+	Row
+	DueAt time.Time
+}
+
+// LapsedBatch is a batch that nobody works on.
+type LapsedBatch struct {
+	*queue.Batch
+	// Published is false if the broker never confirmed it: publish the same
+	// batch again instead of replacing it.
+	Published bool
+	// Holder and LeaseUntil guard the replacement.
+	Holder     int64
+	LeaseUntil time.Time
+	Takes      int
+}
+
+// Backlog measures what waits in the ledger.
+type Backlog struct {
+	Waiting   int // open rows in no batch
+	Due       int // of those, due by now
+	OldestDue time.Time
+}

@@ -1,0 +1,141 @@
+package dispatcher
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"github.com/tocsin/tocsin/channels"
+	"github.com/tocsin/tocsin/queue"
+)
+
+// Group is one delivery queue this worker serves.
+type Group struct {
+	// Name is "webhook" for a pool, "smtp:main" for a named provider; the
+	// part before the colon names the channel.
+	Name string
+	// Provider is set for a named provider.
+	Provider string
+}
+
+// Options are an engine's settings: an immutable snapshot.
+type Options struct {
+	// Worker names this process to operators.
+	Worker string
+	// Groups are the delivery queues to serve.
+	Groups []Group
+	// Policy says what a provider's limits are. It is called when its lane
+	// begins, and must be quick and pure.
+	Policy func(group, provider string) ProviderPolicy
+	// EmbeddedQueue: what the ledger commits is in the queue by that.
+	EmbeddedQueue bool
+
+	// Admission bounds the deliveries in this worker.
+	Admission int
+	// MaxInFlight bounds the sends at once; it comes from the FD budget.
+	MaxInFlight int
+	// LaneWait is the longest wait spent in memory; longer ones are the
+	// ledger's.
+	LaneWait time.Duration
+	// HoldFor is how long a batch is held at most, Lease how long its claim
+	// lasts: longer than HoldFor and the longest send together.
+	HoldFor, Lease time.Duration
+	Backoff        Backoff
+	Breaker        BreakerPolicy
+	// ExpiresAfter is the life of an update that names no expires_at.
+	ExpiresAfter time.Duration
+
+	// SettleEvery is how long a result waits for others to share its
+	// transaction.
+	SettleEvery time.Duration
+	RetryEvery  time.Duration
+	ExpireEvery time.Duration
+	SweepEvery  time.Duration
+	// SweepUnpublished and SweepUnclaimed are the ages at which a batch that
+	// the broker did not confirm, or that nobody claimed, counts as lost.
+	SweepUnpublished, SweepUnclaimed time.Duration
+	// DrainFor is how long sends in flight may finish at shutdown.
+	DrainFor time.Duration
+	// ErrorPause paces the repetition of what failed.
+	ErrorPause time.Duration
+
+	// Clock returns the time; nil means time.Now.
+	Clock func() time.Time
+	// Rand draws the jitter; nil means a random seed.
+	Rand *rand.Rand
+	// Fail is asked at every failpoint; an error ends the engine there, as if
+	// the process had died. Nil outside tests.
+	Fail func(Failpoint) error
+}
+
+// DefaultOptions returns the settings where nothing is configured; Groups and
+// Policy have to be added.
+func DefaultOptions() Options {
+	return Options{
+		Worker:       "worker",
+		Admission:    50_000,
+		MaxInFlight:  16_000,
+		LaneWait:     30 * time.Second,
+		HoldFor:      100 * time.Second,
+		Lease:        150 * time.Second,
+		Backoff:      Backoff{Base: 2 * time.Second, Cap: time.Hour},
+		Breaker:      DefaultBreaker(),
+		ExpiresAfter: 24 * time.Hour,
+		SettleEvery:  5 * time.Millisecond,
+		RetryEvery:   500 * time.Millisecond,
+		ExpireEvery:  time.Second,
+		SweepEvery:   5 * time.Second,
+
+		SweepUnpublished: 15 * time.Second,
+		SweepUnclaimed:   3 * time.Minute,
+		DrainFor:         20 * time.Second,
+		ErrorPause:       200 * time.Millisecond,
+	}
+}
+
+// Ports are what an engine works through.
+type Ports struct {
+	Ledger Ledger
+	Queue  queue.Queue
+	Intake queue.Intake
+	// Channels by name: the part of a group's name before the colon.
+	Channels map[string]channels.Channel
+	Meter    Meter
+	Log      *slog.Logger
+}
+
+// Meter takes the engine's counts. Its methods are called on the hot path:
+// they must be quick and not block.
+type Meter interface {
+	// EventAccepted counts an event by its intake and what became of it.
+	EventAccepted(source, result string)
+	UpdatePlanned()
+	// Attempt counts one send.
+	Attempt(channel string, class channels.Class)
+	// Outcome counts a delivery that ended; latency is from acceptance to the
+	// peer's answer, and means something for delivered ones only.
+	Outcome(channel string, o Outcome, latency time.Duration)
+	// LedgerLag is the age of the oldest due row that nobody took up.
+	Backlog(b Backlog, now time.Time)
+}
+
+func (o *Options) check(p *Ports) error {
+	switch {
+	case p.Ledger == nil || p.Queue == nil || p.Intake == nil:
+		return errors.New("dispatcher: a ledger, a queue and an intake are needed")
+	case p.Meter == nil || p.Log == nil:
+		return errors.New("dispatcher: a meter and a logger are needed")
+	case len(o.Groups) == 0 || o.Policy == nil:
+		return errors.New("dispatcher: groups and their policy are needed")
+	case o.Admission < queue.MaxDeliveries || o.MaxInFlight < 1:
+		return fmt.Errorf("dispatcher: admission must be at least %d and MaxInFlight at least 1", queue.MaxDeliveries)
+	}
+	for _, g := range o.Groups {
+		if p.Channels[channelOf(g.Name)] == nil {
+			return fmt.Errorf("dispatcher: group %q has no channel", g.Name)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,59 @@
+package incident
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/base32"
+	"encoding/binary"
+	"slices"
+	"strings"
+	"time"
+)
+
+// ContentHash tells identical repeats of a valid event: the first 16 bytes of a
+// SHA-256 over everything a reader could be told, in a fixed order. The update id
+// and all times are left out, for they change from repeat to repeat, and the
+// secrets of inline targets, which nobody is told. The order of components and of
+// inline targets does not matter.
+func (e *Event) ContentHash() [16]byte {
+	c := *e
+	c.UpdateID = ""
+	c.StartedAt, c.UpdatedAt, c.ResolvedAt, c.ExpiresAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}
+	c.AffectedComponents = slices.Sorted(slices.Values(e.AffectedComponents))
+	c.Targets = slices.SortedFunc(slices.Values(e.Targets), func(a, b Target) int {
+		return cmp.Or(cmp.Compare(a.Channel, b.Channel), cmp.Compare(a.Address, b.Address),
+			cmp.Compare(a.ExternalID, b.ExternalID))
+	})
+	// A valid event always encodes; one that does not hashes as an empty one, and
+	// Validate is where it is refused.
+	data, _ := c.encode(false)
+	sum := sha256.Sum256(append([]byte("tocsin content 1\n"), data...))
+	return [16]byte(sum[:16])
+}
+
+// DeliveryID names the delivery of one update to one target: "msg_" and 26
+// characters of lower-case base32. It is the webhook-id of Standard Webhooks and
+// the idempotency key of every other channel, the same on every attempt and from
+// every worker.
+func DeliveryID(page, incidentID string, sequence int, targetID string) string {
+	seq := binary.BigEndian.AppendUint64(nil, uint64(sequence))
+	return "msg_" + digest("tocsin delivery 1", page, incidentID, string(seq), targetID)
+}
+
+// ThreadID names the thread of one incident at one target: "thr_" and 26 characters
+// of lower-case base32, the same for all its updates.
+func ThreadID(page, incidentID, targetID string) string {
+	return "thr_" + digest("tocsin thread 1", page, incidentID, targetID)
+}
+
+// digest returns 130 bits of a SHA-256 over the fields. Each field comes after its
+// length, so that no two lists of fields run together to the same bytes.
+func digest(fields ...string) string {
+	var buf []byte
+	for _, f := range fields {
+		buf = binary.BigEndian.AppendUint64(buf, uint64(len(f)))
+		buf = append(buf, f...)
+	}
+	sum := sha256.Sum256(buf)
+	return strings.ToLower(base32.StdEncoding.EncodeToString(sum[:20]))[:26]
+}
