@@ -89,7 +89,7 @@ func (e *Engine) accept(ctx context.Context) error {
 		}
 		verdicts, plans, err := e.acceptSlice(ctx, events)
 		if err != nil {
-			return err
+			return endOf(ctx, err)
 		}
 		if err := e.fail(FailAccepted); err != nil {
 			return err

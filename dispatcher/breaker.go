@@ -39,7 +39,7 @@ type breaker struct {
 	failing  map[int64]time.Time
 	window   time.Duration
 	epoch    uint32 // of the state: results of sends begun in another don't count
-	probes   int // in flight
+	probes   int    // in flight
 	open     time.Duration
 	reopens  time.Time
 }

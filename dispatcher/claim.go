@@ -114,6 +114,9 @@ func (e *Engine) claimSlice(ctx context.Context, kept *contents, received []*que
 	if len(leases) == 0 {
 		return nil
 	}
+	e.claimBegins()
+	var holds []*hold
+	defer func() { e.claimEnds(holds) }()
 	requests := make([]ClaimRequest, len(leases))
 	for i, l := range leases {
 		verify := l.Verify || l.Takes != 1
@@ -137,7 +140,6 @@ func (e *Engine) claimSlice(ctx context.Context, kept *contents, received []*que
 	if err := e.fail(FailClaimed); err != nil {
 		return err
 	}
-	holds := make([]*hold, 0, len(leases))
 	for i, l := range leases {
 		switch answers[i].State {
 		case ClaimGone:
@@ -161,11 +163,9 @@ func (e *Engine) claimSlice(ctx context.Context, kept *contents, received []*que
 				e.holdings.end(l.ID)
 			}
 			e.giveBack(leases[i:])
-			e.inbox.hold(holds)
 			return err
 		}
 		holds = append(holds, &hold{lease: l, content: c, exceptions: answers[i].Exceptions})
 	}
-	e.inbox.hold(holds)
 	return nil
 }

@@ -32,6 +32,7 @@ type Engine struct {
 	holdings  holdings
 	claims    chan []*queue.Lease
 	inbox     *inbox
+	recalls   recalls
 	settler   *settler
 	snapshot  atomic.Pointer[Snapshot]
 
@@ -79,6 +80,9 @@ func (e *Engine) Run(ctx context.Context) error {
 	defer e.cutSending()
 
 	epoch, err := e.ledger.Register(ctx, e.opt.Worker, e.now())
+	if ctx.Err() != nil {
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("registering this worker with the store: %w", err)
 	}
@@ -136,35 +140,6 @@ func (g *group) run(crash context.CancelCauseFunc, f func() error) {
 			crash(err)
 		}
 	}()
-}
-
-// TargetsChanged tells the engine that targets were changed or deleted: what
-// it holds for them is handed back, to be sent as the store then says, or not
-// at all.
-func (e *Engine) TargetsChanged(ids []int64) {
-	e.inbox.put(func(in *inputs) {
-		if in.changed == nil {
-			in.changed = make(map[int64]bool, len(ids))
-		}
-		for _, id := range ids {
-			in.changed[id] = true
-		}
-	})
-}
-
-// Stop ends an incident's fan-out, named by the store's key: what is in flight
-// finishes, all else is suppressed.
-func (e *Engine) Stop(ctx context.Context, incident int64) error {
-	if err := e.ledger.Stop(ctx, incident, e.now()); err != nil {
-		return fmt.Errorf("stopping the fan-out: %w", err)
-	}
-	e.inbox.put(func(in *inputs) {
-		if in.stopped == nil {
-			in.stopped = make(map[int64]bool)
-		}
-		in.stopped[incident] = true
-	})
-	return nil
 }
 
 func (e *Engine) now() time.Time { return e.opt.Clock() }

@@ -38,6 +38,7 @@ type hold struct {
 	exceptions []Exception
 	deliveries []held
 	open       int       // deliveries without a settlement
+	stopped    bool      // its fan-out was stopped while it was held
 	deadline   time.Time // steady; no batch is held longer
 }
 
@@ -50,15 +51,16 @@ type held struct {
 	lane *lane
 	next *held // the next newer delivery of the same (incident, target)
 
-	state   progress
-	slow    bool // in flight in the slow class
-	attempt int  // attempts made
-	since   time.Time
-	order   uint64    // of admission, among those of one since
-	due     time.Time // steady, while delayed
-	index   int32     // in the lane's heap
-	epoch   uint32    // of the lane's breaker, at the start
-	verdict func(error)
+	state    progress
+	slow     bool // in flight in the slow class
+	recalled bool // its target changed while it was in flight
+	attempt  int  // attempts made
+	since    time.Time
+	order    uint64    // of admission, among those of one since
+	due      time.Time // steady, while delayed
+	index    int32     // in the lane's heap
+	epoch    uint32    // of the lane's breaker, at the start
+	verdict  func(error)
 }
 
 func (h *held) key() slot { return slot{h.hold.lease.Incident, h.d.Target} }

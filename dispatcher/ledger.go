@@ -79,9 +79,9 @@ type Ledger interface {
 
 	// Audience reads the next page of a plan's audience after its cursor, in
 	// plan order: (stripe, provider, id), where a stripe holds at most a few
-	// targets of one provider, so that no provider fills a window. Targets
-	// that have a row for this sequence already are left out. It changes
-	// nothing.
+	// targets of one provider, so that no provider fills a window. With
+	// p.Recheck, targets that have a row for this sequence already are left
+	// out. It changes nothing.
 	Audience(ctx context.Context, p *Plan, limit int) (*AudiencePage, error)
 
 	// CommitPage writes one page of a plan: a row for every delivery of the
@@ -127,13 +127,15 @@ type Ledger interface {
 	Replace(ctx context.Context, old LapsedBatch, id int64) (*queue.Batch, error)
 
 	// Expire closes open rows of updates past their expires_at, wherever
-	// their batches are, in one bounded transaction, and says how many and
-	// whether there are more.
-	Expire(ctx context.Context, now time.Time) (closed int, more bool, err error)
+	// their batches are, in one bounded transaction, and says how many by
+	// channel and whether there are more.
+	Expire(ctx context.Context, now time.Time) (closed map[string]int, more bool, err error)
 
-	// Stop ends an incident's fan-out: no further plan or retry, its open
-	// rows suppressed.
-	Stop(ctx context.Context, incident int64, now time.Time) error
+	// Stop ends the fan-out of an incident's updates so far: no further plan,
+	// claim or retry of them, their open rows suppressed. It says up to which
+	// sequence, and how many rows by channel. Updates accepted later go out
+	// as usual: whoever heard of the incident hears its end.
+	Stop(ctx context.Context, incident int64, now time.Time) (upTo int, closed map[string]int, err error)
 
 	// Backlog measures the ledger: rows waiting and due, and the age of the
 	// oldest due one. It is for metrics and may be approximate.
@@ -173,7 +175,6 @@ type IncidentState struct {
 	KnownPlanned bool
 	// KnownHere is true if the update_id was accepted before, also as stale.
 	KnownHere bool
-	Stopped   bool
 }
 
 // Verdict of accepting one event.
@@ -233,6 +234,9 @@ type Plan struct {
 	ExpiresAt  time.Time
 	// Cursor is the store's; empty at the beginning.
 	Cursor string
+	// Recheck is set where a page may have been committed though its plan
+	// doesn't know: the audience then leaves out who has a row already.
+	Recheck bool
 	// Audience counts the deliveries planned so far.
 	Audience int
 }
@@ -272,8 +276,10 @@ type AudiencePage struct {
 // PlannedPage is one transaction of a plan.
 type PlannedPage struct {
 	Batches []*queue.Batch
-	// Superseded are older rows that waited in the ledger.
+	// Superseded are older rows that waited in the ledger; those that are not
+	// waiting any more are left alone.
 	Superseded []Row
+	superseded map[string]int // of those, by channel
 	Cursor     string
 	Last       bool
 	At         time.Time

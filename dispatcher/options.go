@@ -114,10 +114,12 @@ type Meter interface {
 	UpdatePlanned()
 	// Attempt counts one send.
 	Attempt(channel string, class channels.Class)
-	// Outcome counts a delivery that ended; latency is from acceptance to the
-	// peer's answer, and means something for delivered ones only.
-	Outcome(channel string, o Outcome, latency time.Duration)
-	// LedgerLag is the age of the oldest due row that nobody took up.
+	// Outcome counts n deliveries that ended so, once that is durable.
+	Outcome(channel string, o Outcome, n int)
+	// Latency takes the time from an update's acceptance to its delivery's
+	// acknowledgement by the peer.
+	Latency(channel string, d time.Duration)
+	// Backlog takes the ledger's backlog as of now.
 	Backlog(b Backlog, now time.Time)
 }
 

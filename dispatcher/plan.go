@@ -128,6 +128,7 @@ func (e *Engine) planPage(ctx context.Context, p *Plan) (finished bool, err erro
 
 	var page *PlannedPage
 	err = e.insist(ctx, "plan", func() error {
+		defer func() { p.Recheck = true }() // should it fail
 		audience, err := e.ledger.Audience(ctx, p, pageSize)
 		if err != nil {
 			return err
@@ -142,12 +143,15 @@ func (e *Engine) planPage(ctx context.Context, p *Plan) (finished bool, err erro
 	if err != nil {
 		return false, err
 	}
-	p.Cursor = page.Cursor
+	p.Cursor, p.Recheck = page.Cursor, false
 	for _, b := range page.Batches {
 		p.Audience += len(b.Deliveries)
 	}
 	if err := e.fail(FailPagePlanned); err != nil {
 		return false, err
+	}
+	for channel, n := range page.superseded {
+		e.meter.Outcome(channel, Superseded, n)
 	}
 	if err := e.publish(ctx, page.Batches); err != nil {
 		return false, err
@@ -205,6 +209,10 @@ func buildPage(p *Plan, audience *AudiencePage, now time.Time, nextID func() int
 		b.Deliveries = append(b.Deliveries, d)
 		if !t.EveryUpdate {
 			for _, seq := range t.Waiting {
+				if page.superseded == nil {
+					page.superseded = make(map[string]int)
+				}
+				page.superseded[channelOf(t.Group)]++
 				page.Superseded = append(page.Superseded, Row{Incident: p.Incident, Target: t.Target, Sequence: seq})
 			}
 		}

@@ -45,10 +45,35 @@ func (e *Engine) retrySlice(ctx context.Context, p *pacer) (full bool, err error
 	if err := e.fail(FailRebatched); err != nil {
 		return false, err
 	}
+	for channel, outcomes := range countOutcomes(rows, closed) {
+		for o, n := range outcomes {
+			e.meter.Outcome(channel, o, n)
+		}
+	}
 	if err := e.publish(ctx, batches); err != nil {
 		return false, err
 	}
 	return len(rows) == dueSlice, nil
+}
+
+// countOutcomes counts the closed ones of rows by channel.
+func countOutcomes(rows []DueRow, closed []Settlement) map[string]map[Outcome]int {
+	if len(closed) == 0 {
+		return nil
+	}
+	groups := make(map[Row]string, len(rows))
+	for i := range rows {
+		groups[rows[i].Row] = rows[i].Group
+	}
+	counts := make(map[string]map[Outcome]int)
+	for i := range closed {
+		channel := channelOf(groups[closed[i].Row])
+		if counts[channel] == nil {
+			counts[channel] = make(map[Outcome]int)
+		}
+		counts[channel][closed[i].Outcome]++
+	}
+	return counts
 }
 
 // rebatch decides what becomes of due rows: most go to new batches, at most
@@ -155,10 +180,11 @@ func (e *Engine) expire(ctx context.Context) error {
 	for {
 		var more bool
 		err := e.insist(ctx, "expire", func() error {
-			n, m, err := e.ledger.Expire(ctx, e.now())
+			closed, m, err := e.ledger.Expire(ctx, e.now())
 			more = m
-			if n > 0 {
-				e.log.Info("deliveries expired", "count", n)
+			for channel, n := range closed {
+				e.log.Info("deliveries expired", "channel", channel, "count", n)
+				e.meter.Outcome(channel, Expired, n)
 			}
 			return err
 		})

@@ -68,7 +68,7 @@ type inputs struct {
 	settled  []*held // of every_update targets: their outcome is durable
 	holds    []*hold
 	changed  map[int64]bool // targets whose row changed
-	stopped  map[int64]bool // incidents whose fan-out was stopped
+	stopped  map[int64]int  // incidents whose fan-out was stopped, up to a sequence
 	draining bool           // stop starting, hand everything back
 }
 
@@ -387,7 +387,12 @@ func (s *scheduler) judge(l *lane, d *held, r *channels.Result) (opened bool) {
 
 // again decides when and where a delivery waits for its next attempt.
 func (s *scheduler) again(d *held, st Settlement, retryAfter time.Duration) {
-	if d.next != nil && !d.d.EveryUpdate {
+	switch {
+	case d.hold.stopped:
+		st.Outcome, st.Detail = stoppedHere.Outcome, stoppedHere.Detail
+		s.settle(d, st)
+		return
+	case d.next != nil && !d.d.EveryUpdate:
 		st.Outcome = Superseded
 		s.settle(d, st)
 		return
@@ -398,7 +403,7 @@ func (s *scheduler) again(d *held, st Settlement, retryAfter time.Duration) {
 	}
 	due := s.now.Add(wait)
 	l := d.lane
-	if s.draining || st.Class == channels.NotSent || wait >= s.opt.LaneWait || due.After(d.hold.deadline) ||
+	if s.draining || d.recalled || st.Class == channels.NotSent || wait >= s.opt.LaneWait || due.After(d.hold.deadline) ||
 		l.breaker != nil && l.breaker.isOpen() {
 		st.DueAt = s.wall.Add(wait)
 		if l.breaker != nil && l.breaker.isOpen() {
@@ -494,28 +499,35 @@ func (s *scheduler) open(l *lane) {
 // recall takes deliveries back whose target changed (to be batched anew, or
 // suppressed, by what the ledger then says) or whose incident was stopped.
 // Rare, and bounded by the admission.
-func (s *scheduler) recall(targets, incidents map[int64]bool) {
+func (s *scheduler) recall(targets map[int64]bool, stopped map[int64]int) {
 	var back []*held
 	for key, head := range s.slots {
-		if !targets[key.target] && !incidents[key.incident] {
+		if !targets[key.target] && stopped[key.incident] == 0 {
 			continue
 		}
 		for d := head; d != nil; d = d.next {
-			if d.state == queued || d.state == delayed || d.state == behind {
+			switch d.state {
+			case queued, delayed, behind:
 				back = append(back, d)
+			case inFlight: // no further attempt from here
+				d.recalled = targets[key.target]
+				d.hold.stopped = d.hold.stopped || d.hold.lease.Sequence <= stopped[key.incident]
 			}
 		}
 	}
 	for _, d := range back {
 		switch {
 		case d.state == done: // went with one before it
-		case incidents[d.hold.lease.Incident]:
-			s.settle(d, Settlement{Outcome: Suppressed, Detail: "fan-out stopped"})
-		default:
+		case d.hold.lease.Sequence <= stopped[d.hold.lease.Incident]:
+			s.settle(d, stoppedHere)
+		case targets[d.d.Target]:
 			s.toLedger(d, s.wall)
 		}
 	}
 }
+
+// stoppedHere is what becomes of a delivery whose fan-out an operator stopped.
+var stoppedHere = Settlement{Outcome: Suppressed, Detail: "fan-out stopped"}
 
 // drain hands back everything that is not in flight.
 func (s *scheduler) drain() {

@@ -497,7 +497,7 @@ func TestSchedulerRecall(t *testing.T) {
 	r.admit(1, to(1, "a"), to(2, "a"), to(3, "a"))
 	r.step(inputs{changed: map[int64]bool{1: true, 2: true}})
 	r.wantSettled(was(2, 1, Open, 0)) // 1 is in flight
-	r.step(inputs{stopped: map[int64]bool{1: true}})
+	r.step(inputs{stopped: map[int64]int{1: 1}})
 	r.wantSettled(was(3, 1, Suppressed, 0))
 }
 

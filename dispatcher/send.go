@@ -32,8 +32,6 @@ func (b *inbox) put(add func(*inputs)) {
 	}
 }
 
-func (b *inbox) hold(h []*hold) { b.put(func(in *inputs) { in.holds = append(in.holds, h...) }) }
-
 func (b *inbox) result(a attempt) { b.put(func(in *inputs) { in.results = append(in.results, a) }) }
 
 func (b *inbox) settled(h []*held) { b.put(func(in *inputs) { in.settled = append(in.settled, h...) }) }

@@ -148,7 +148,11 @@ func (e *Engine) settleGroup(ctx context.Context, rows []settlement, finished []
 		r := &rows[i]
 		groups[r.held.hold.lease.Group]++
 		if r.Outcome != Open {
-			e.meter.Outcome(channelOf(r.held.hold.lease.Group), r.Outcome, r.DoneAt.Sub(r.held.hold.lease.AcceptedAt))
+			channel := channelOf(r.held.hold.lease.Group)
+			e.meter.Outcome(channel, r.Outcome, 1)
+			if r.Outcome == Delivered {
+				e.meter.Latency(channel, r.DoneAt.Sub(r.held.hold.lease.AcceptedAt))
+			}
 		}
 		if r.Outcome == Delivered && r.held.d.EveryUpdate {
 			settled = append(settled, r.held)

@@ -1,0 +1,122 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/alecthomas/kong"
+	"golang.org/x/term"
+
+	"github.com/tocsin/tocsin/internal/peer"
+)
+
+// commands is the command line; see each type's Help.
+type commands struct {
+	Help helpFlag `short:"h" help:"Show what a command does, with examples."`
+
+	Serve   serveCommand   `cmd:"" help:"Run the engine."`
+	Publish publishCommand `cmd:"" help:"Publish one update of an incident and watch it go out."`
+	Targets targetsCommand `cmd:"" help:"Import and list who is told."`
+	Demo    demoCommand    `cmd:"" help:"Tell 10,000 local webhooks of an incident, and prove it."`
+	Config  configCommand  `cmd:"" help:"Check a configuration."`
+	Version versionCommand `cmd:"" help:"Print the version."`
+	Peer    peerCommand    `cmd:"" hidden:"" help:"Play the receivers, for the demo and for tests."`
+}
+
+const description = `Tocsin tells everyone who subscribed that something is down.
+
+Try it: tocsin demo. Then: tocsin serve, and in another terminal tocsin targets import FILE and tocsin publish FILE. ` +
+	`tocsin COMMAND --help has examples.`
+
+// program is what a command has of the world around it.
+type program struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	environ        []string
+}
+
+// lookup is [os.LookupEnv] on the program's environment.
+func (p *program) lookup(name string) (value string, ok bool) {
+	for _, entry := range p.environ { // the last one wins, as in os/exec
+		if v, found := strings.CutPrefix(entry, name+"="); found {
+			value, ok = v, true
+		}
+	}
+	return value, ok
+}
+
+// terminal returns the width of the terminal that w is, 0 if it is none.
+func terminal(w io.Writer) int {
+	f, ok := w.(*os.File)
+	if !ok {
+		return 0
+	}
+	width, _, err := term.GetSize(int(f.Fd()))
+	if err != nil {
+		return 0
+	}
+	return width
+}
+
+// Main runs one command and returns its exit code. It ends early, and cleanly,
+// when ctx does. Everything but a command's result goes to stderr.
+func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, environ []string) int {
+	p := &program{stdin: stdin, stdout: stdout, stderr: stderr, environ: environ}
+	err := p.run(ctx, args)
+	code := exitCode(ctx, err)
+	switch {
+	case code == exitInterrupted:
+		fmt.Fprintln(stderr, "tocsin: interrupted")
+	case err != nil:
+		fmt.Fprintln(stderr, "tocsin:", err)
+	}
+	return code
+}
+
+func (p *program) run(ctx context.Context, args []string) error {
+	parser, err := kong.New(&commands{}, kong.Name("tocsin"), kong.Description(description),
+		kong.Writers(p.stdout, p.stderr), kong.NoDefaultHelp(), kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
+		kong.Vars{"mix": peer.DefaultMix().String()}, kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(p))
+	if err != nil {
+		panic("tocsin: the command line is defined wrongly: " + err.Error())
+	}
+	command, err := parser.Parse(args)
+	if errors.Is(err, errHelped) {
+		return nil
+	}
+	if err != nil {
+		return usageError(fmt.Errorf("%w\nSee %s --help.", err, usedCommand(err)))
+	}
+	return command.Run()
+}
+
+// usedCommand names the command whose help fits a faulty command line.
+func usedCommand(err error) string {
+	if parse, ok := errors.AsType[*kong.ParseError](err); ok {
+		if selected := parse.Context.Selected(); selected != nil {
+			return selected.FullPath()
+		}
+	}
+	return "tocsin"
+}
+
+// helpFlag prints help and ends the command; unlike kong's own it does not end
+// the process.
+type helpFlag bool
+
+var errHelped = errors.New("help was asked for")
+
+// BeforeReset is kong's hook that comes before anything is checked.
+func (helpFlag) BeforeReset(c *kong.Context) error {
+	if err := c.PrintUsage(false); err != nil {
+		return err
+	}
+	return errHelped
+}
+
+// IgnoreDefault is for kong: the flag has none.
+func (helpFlag) IgnoreDefault() {}

@@ -1,0 +1,364 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+const sample = "../../docs/samples/tocsin.yaml"
+
+func noEnv(string) (string, bool) { return "", false }
+
+func envOf(pairs ...string) Lookup {
+	return func(name string) (string, bool) {
+		for i := 0; i < len(pairs); i += 2 {
+			if pairs[i] == name {
+				return pairs[i+1], true
+			}
+		}
+		return "", false
+	}
+}
+
+func load(t *testing.T, yaml string, env Lookup, settings ...Setting) (*Config, error) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "tocsin.yaml")
+	if err := os.WriteFile(path, []byte(yaml), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := Load(path, env, settings...)
+	if err != nil {
+		// Only the name, so that expectations don't depend on the folder.
+		err = fmt.Errorf("%s", strings.ReplaceAll(err.Error(), path, "tocsin.yaml"))
+	}
+	return c, err
+}
+
+func mustLoad(t *testing.T, yaml string, env Lookup, settings ...Setting) *Config {
+	t.Helper()
+	c, err := load(t, yaml, env, settings...)
+	if err != nil {
+		t.Fatalf("Load: %v", err)
+	}
+	return c
+}
+
+func TestSampleIsTheDefault(t *testing.T) {
+	c, err := Load(sample, noEnv)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := Default(); !reflect.DeepEqual(c, want) {
+		t.Errorf("the sample gives\n%+v\nand the default is\n%+v", c, want)
+	}
+	none, err := Load("", noEnv)
+	if err != nil || !reflect.DeepEqual(none, Default()) {
+		t.Errorf("without a file: %v, %v", none, err)
+	}
+}
+
+// TestEveryKeyIsDocumented walks the struct, so that a new key can't be
+// forgotten in the sample or in the text.
+func TestEveryKeyIsDocumented(t *testing.T) {
+	for _, path := range []string{sample, "../../docs/configuration.md"} {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var walk func(typ reflect.Type, prefix string)
+		walk = func(typ reflect.Type, prefix string) {
+			for f := range fieldsOf(typ) {
+				name := f.Tag.Get("yaml")
+				if name == "" {
+					t.Errorf("%s%s has no key", prefix, f.Name)
+				}
+				want := name + ":"
+				if strings.HasSuffix(path, ".md") {
+					want = "`" + join(prefix, name) + "`"
+				}
+				if !strings.Contains(string(text), want) {
+					t.Errorf("%s does not have %s (%s)", path, want, join(prefix, name))
+				}
+				inner := f.Type
+				switch {
+				case inner.Kind() == reflect.Slice && inner.Elem().Kind() == reflect.Struct &&
+					!isScalar(reflect.New(inner.Elem()).Elem()):
+					walk(inner.Elem(), join(prefix, name)+"[]")
+				case inner.Kind() == reflect.Struct && !isScalar(reflect.New(inner).Elem()):
+					walk(inner, join(prefix, name))
+				}
+			}
+		}
+		walk(reflect.TypeFor[Config](), "")
+	}
+}
+
+func TestLoad(t *testing.T) {
+	c := mustLoad(t, `
+listen: "[::1]:9000"
+queue: amqp://user:${PW}@broker:5672/%2F
+egress:
+  allow: [10.0.0.0/8, 127.0.0.0/8:9000, "[fd00::/8]:8443", 192.0.2.7]
+  http: true
+  ports: [443]
+  source: [192.0.2.1]
+webhook:
+  rate: 600/m
+  hosts:
+    Hooks.example.com: {rate: 1/s}
+    hooks.example.com:8443: {window: 2, connect_timeout: 1s}
+retry: {base: 1s500ms}
+`, envOf("PW", "s3cr3t$not", "TOCSIN_RETRY_CAP", "30m", "TOCSIN_EGRESS_DENY", "10.1.0.0/16, 10.2.0.0/16",
+		"TOCSIN_LISTEN", "127.0.0.1:1"),
+		Setting{"--listen", "listen", "localhost:2"})
+
+	if c.Queue != "amqp://user:s3cr3t$not@broker:5672/%2F" || c.Listen != "localhost:2" {
+		t.Errorf("queue and listen are %q and %q", c.Queue, c.Listen)
+	}
+	wantAllow := []string{"10.0.0.0/8", "127.0.0.0/8:9000", "[fd00::/8]:8443", "192.0.2.7"}
+	if !reflect.DeepEqual(c.Egress.Allow, wantAllow) || len(c.Egress.Deny) != 2 || !c.Egress.HTTP ||
+		c.Egress.Source[0] != netip.MustParseAddr("192.0.2.1") || len(c.Egress.Ports) != 1 {
+		t.Errorf("egress is %+v", c.Egress)
+	}
+	if c.Retry != (Retry{1500 * time.Millisecond, 30 * time.Minute, 24 * time.Hour}) {
+		t.Errorf("retry is %+v", c.Retry)
+	}
+	base := HostLimits{Rate: 10, Burst: 20, Window: 64, Connections: 64, ConnectTimeout: 5 * time.Second, Timeout: 15 * time.Second}
+	slow, narrow := base, base
+	slow.Rate, slow.Burst = 1, 2
+	narrow.Window, narrow.ConnectTimeout = 2, time.Second
+	for provider, want := range map[string]HostLimits{
+		"other.example.com:443":  base,
+		"hooks.example.com:443":  slow,
+		"HOOKS.example.com:8443": narrow,
+	} {
+		if got := c.Webhook.For(provider); got != want {
+			t.Errorf("limits of %s are %+v, want %+v", provider, got, want)
+		}
+	}
+	if l := slow.Limit(); l.PerSecond != 1 || l.Burst != 2 || !l.Valid() {
+		t.Errorf("limit of the slow host is %+v", l)
+	}
+}
+
+func TestProblems(t *testing.T) {
+	for _, tc := range []struct{ name, yaml, want string }{
+		{"unknown key", "Listn: 127.0.0.1:1\n", `tocsin.yaml:1:1: "Listn": is not a key; did you mean listen?`},
+		{"unknown inner key", "retry:\n  bas: 1s\n", `tocsin.yaml:2:3: retry."bas": is not a key; did you mean base?`},
+		{"strange key", "retry: {\"\\n\": 1s}\n", `tocsin.yaml:1:9: retry."\n": is not a key; the keys here are base, cap, expires_after`},
+		{"bad rate", "webhook:\n  rate: 100\n", `tocsin.yaml:2:9: webhook.rate: a rate is a decimal number`},
+		{"bad duration", "retry: {cap: 2}", "tocsin.yaml:1:14: retry.cap: must be a duration from 1ms to 24h, such as 500ms, 2s or 24h"},
+		{"out of bounds", "admission: 5", "tocsin.yaml:1:12: admission: must be a whole number from 100 to 1000000"},
+		{"not a bool", "egress: {http: yes}", "egress.http: must be true or false"},
+		{"bad port", "egress:\n  ports: [443, 99999]\n", "tocsin.yaml:2:16: egress.ports[1]: must be a whole number from 1 to 65535"},
+		{"no ports", "egress: {ports: []}", "egress.ports: must have at least one port"},
+		{"bad network", "egress: {allow: [10.0.0.0/33]}", "egress.allow[0]: must be an address or a network"},
+		{"bad network port", `egress: {allow: ["10.0.0.1:0"]}`, "egress.allow[0]: must be an address or a network"},
+		{"bad source", "egress: {source: [eth0]}", "egress.source[0]: must be an IP address of this machine"},
+		{"list expected", "tokens: abc", "tocsin.yaml:1:9: tokens: must be a list"},
+		{"value expected", "data: [a]", "data: must be a single value"},
+		{"keys expected", "retry: 5s", "retry: must be keys and values: base, cap, expires_after"},
+		{"top level", "- a", "tocsin.yaml:1:1: must be keys and values: listen, "},
+		{"duplicate key", "data: a\ndata: b\n", `tocsin.yaml:2:1: this is not YAML: mapping key "data" already defined`},
+		{"syntax", "tokens: [${A}]\n", "tocsin.yaml:1:11: this is not YAML: ',' or ']' must be specified (inside [ ] and { } quote"},
+		{"two documents", "data: a\n---\ndata: b\n", "only one YAML document is read"},
+		{"anchor", "data: &a b\n", "tocsin.yaml:1:7: data: anchors, aliases, tags"},
+		{"missing variable", "data: /x/${NOPE}\n", "tocsin.yaml:1:7: data: needs the environment variable NOPE, which is not set"},
+		{"bad variable", "data: ${no pe}\n", "data: has a ${ that is not ${NAME}"},
+		{"control character", `data: "a\u0007"`, "data: must be one line of text"},
+		{"empty entry", "tokens: [~]", "tokens[0]: is empty"},
+		{"no data", `data: ""`, "data: must name a folder"},
+		{"listen without port", "listen: 127.0.0.1", "tocsin.yaml:1:9: listen: must be an address and a port"},
+		{"listen wide without tokens", "listen: 0.0.0.0:8080", "listen: must be a loopback address"},
+		{"listen everywhere without tokens", "listen: :8080", "listen: must be a loopback address"},
+		{"short token", "tokens: [abc]", "tokens[0]: must be at least 16"},
+		{"bare amqp", "queue: amqp", "queue: needs the whole address, such as amqp://user:password@host:5672/vhost"},
+		{"unknown queue", "queue: kafka://x", "queue: must be sqlite or a URL such as amqp://"},
+		{"queue without host", "queue: amqp:///v", "queue: must be sqlite or a URL"},
+		{"queue with bad port", "queue: amqp://h:99999/v", "queue: must be sqlite or a URL"},
+		{"store", "store: mysql://x", "store: must be sqlite or a URL such as postgres://"},
+		{"rates", "rates: sqlite", "rates: must be local or a URL such as redis://"},
+		{"deployment", "deployment: A B", "deployment: must be 1 to 64 of"},
+		{"host with scheme", "webhook: {hosts: {\"https://x\": {rate: 1/s}}}", `webhook.hosts["https://x"]: must be named as a host`},
+		{"host twice", "webhook: {hosts: {a.example: {}, A.example: {}}}", `webhook.hosts["a.example"]: is there twice`},
+		{"host burst", "webhook: {hosts: {a.example: {burst: 0}}}", `webhook.hosts["a.example"].burst: must be a whole number from 1`},
+		{"base over cap", "retry: {base: 1h, cap: 1s}", "retry.base: must not be more than retry.cap"},
+		{"rss link", "rss: {link: ftp://x}", "rss.link: must be an http or https URL"},
+		{"same listeners", "public_listen: 127.0.0.1:8080", "public_listen: must differ from listen"},
+		{"smtp name", "smtp: [{name: A, url: smtp://h, from: a@b.example}]", "smtp[0].name: must be 1 to 32"},
+		{"smtp url", "smtp: [{name: a, url: http://h, from: a@b.example}]", "smtp[0].url: must be a URL such as smtp://"},
+		{"smtp from", "smtp: [{name: a, url: smtp://h, from: nobody}]", "tocsin.yaml:1:39: smtp[0].from: must be a mailbox"},
+		{"smtp without from", "smtp:\n  - name: a\n    url: smtp://h\n", "tocsin.yaml:2:5: smtp[0].from: must be a mailbox"},
+		{"smtp twice", "smtp: [{name: a, url: smtp://h, from: a@b.example}, {name: a, url: smtp://h, from: a@b.example}]",
+			"smtp[1].name: is used twice"},
+		{"smpp", "smpp: [{name: a, url: smpp://h:0, source: STATUS PAGE LONG}]", "smpp[0].url: must be a URL such as smpp://"},
+		{"smpp source", "smpp: [{name: a, url: smpp://h, source: STATUS PAGE LONG}]", "smpp[0].source: must be up to 11"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			_, err := load(t, tc.yaml, noEnv)
+			if err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("Load says\n%v\nwant\n%s", err, tc.want)
+			}
+		})
+	}
+}
+
+func TestAllProblemsAtOnceInOrder(t *testing.T) {
+	_, err := load(t, "retry: {cap: never}\nadmision: 7\nqueue: amqp\n", envOf("TOCSIN_WEBHOOK_WINDOW", "0"),
+		Setting{"--speed", "speed", "high"})
+	want := []string{"TOCSIN_WEBHOOK_WINDOW: webhook.window: must be", "--speed: speed: is not a key",
+		"tocsin.yaml:1:14: retry.cap: ", "tocsin.yaml:2:1: \"admision\": ", "tocsin.yaml:3:8: queue: "}
+	lines := strings.Split(fmt.Sprint(err), "\n")
+	if len(lines) != len(want) {
+		t.Fatalf("got %q", lines)
+	}
+	for i, line := range lines {
+		if !strings.HasPrefix(line, want[i]) {
+			t.Errorf("line %d is %q, want %q", i, line, want[i])
+		}
+	}
+}
+
+func TestNotAvailableIsSaid(t *testing.T) {
+	for _, yaml := range []string{"store: postgres://db/x", "rates: redis://r",
+		"smtp: [{name: a, url: smtp://h, from: a@b.example}]", "smpp: [{name: a, url: smpp://h, source: A}]",
+		"rss: {directory: /x}", "public_listen: 0.0.0.0:1"} {
+		if _, err := load(t, yaml, noEnv); err == nil || !strings.Contains(err.Error(), "is not available in this version") {
+			t.Errorf("%s: %v", yaml, err)
+		}
+	}
+}
+
+func TestEnvironment(t *testing.T) {
+	set := func(name, value string) (*Config, error) { return load(t, "", envOf(name, value)) }
+	if c, err := set("TOCSIN_EGRESS_PORTS", "443,8443"); err != nil || !reflect.DeepEqual(c.Egress.Ports, []int{443, 8443}) {
+		t.Errorf("ports: %+v, %v", c, err)
+	}
+	if c, err := set("TOCSIN_WEBHOOK_CONNECT_TIMEOUT", "7s"); err != nil || c.Webhook.ConnectTimeout != 7*time.Second {
+		t.Errorf("connect timeout: %+v, %v", c, err)
+	}
+	if c, err := set("TOCSIN_WEBHOOK_RATE", "0.5/s"); err != nil || c.Webhook.Burst != 1 {
+		t.Errorf("rate: %+v, %v", c, err)
+	}
+	if c, err := set("TOCSIN_DATA", "/x/${HOME}"); err != nil || c.Data != "/x/${HOME}" {
+		t.Errorf("a value of the environment is taken as it is: %+v, %v", c, err)
+	}
+	if _, err := set("TOCSIN_EGRESS_PORTS", "443,nonsense"); err == nil ||
+		!strings.HasPrefix(err.Error(), "TOCSIN_EGRESS_PORTS: egress.ports: each entry of the list") {
+		t.Errorf("bad list: %v", err)
+	}
+}
+
+func TestListFromTheEnvironmentIsChecked(t *testing.T) {
+	_, err := load(t, "", envOf("TOCSIN_EGRESS_DENY", "10.0.0.0/8,nonsense"))
+	if err == nil || !strings.HasPrefix(err.Error(), "TOCSIN_EGRESS_DENY: egress.deny[1]: must be an address") {
+		t.Error(err)
+	}
+}
+
+func TestExpansion(t *testing.T) {
+	env := envOf("A", "1", "B_2", "${A}")
+	for text, want := range map[string]string{"": "", "x": "x", "${A}": "1", "a${A}b${B_2}c": "a1b${A}c", "$${A}": "${A}",
+		"$": "$", "$A": "$A", "}{": "}{"} {
+		if got, err := expand(text, env); err != nil || got != want {
+			t.Errorf("expand(%q) = %q, %v", text, got, err)
+		}
+	}
+	for _, text := range []string{"${", "${}", "${A", "${1A}", "${A-b}", "${NOPE}"} {
+		if got, err := expand(text, env); err == nil {
+			t.Errorf("expand(%q) = %q", text, got)
+		}
+	}
+}
+
+func TestSecretsAreNeverPrinted(t *testing.T) {
+	const yaml = `
+tokens: [hush-hush-hush-hush-1, "hush-hush-hush-hush-2"]
+queue: amqps://user:hush@broker/v?key=hush
+store: postgres://user:hush@db/x?password=hush
+rates: redis://:hush@r/0
+smtp: [{name: a, url: "smtp://u:hush@h:587", from: a@b.example}]
+smpp: [{name: a, url: "smpp://u:hush@h:2775", source: A}]
+webhook: {rate: hush, hosts: {a.example: {rate: 5000/h}}}
+`
+	_, err := load(t, yaml, noEnv)
+	if err == nil || strings.Contains(err.Error(), "hush") {
+		t.Errorf("the error is %v", err)
+	}
+	c, f := bare(), newFaults()
+	(&decoder{faults: f, env: noEnv}).document([]byte(yaml), c)
+	var log strings.Builder
+	slog.New(slog.NewTextHandler(&log, nil)).Info("config", "config", c, "smtp", c.SMTP, "smpp", c.SMPP)
+	for name, text := range map[string]string{"Redacted": c.Redacted(), "%v": fmt.Sprintf("%v", c), "%+v": fmt.Sprintf("%+v", *c),
+		"%#v": fmt.Sprintf("%#v %#v", *c, c), "log": log.String(), "relays": fmt.Sprintf("%v %+v %#v", c.SMTP, c.SMPP[0], c.SMPP)} {
+		if strings.Contains(text, "hush") {
+			t.Errorf("%s shows a secret:\n%s", name, text)
+		}
+	}
+	if text := c.Redacted(); !strings.Contains(text, "amqps://user:xxxxx@broker/v") || !strings.Contains(text, "5000/h") {
+		t.Errorf("Redacted is\n%s", text)
+	}
+}
+
+// TestRedactedIsComplete reads what was printed back: nothing but secrets is
+// missing.
+func TestRedactedIsComplete(t *testing.T) {
+	c := mustLoad(t, `
+tokens: [xxxxxxxxxxxxxxxxxxxxx]
+egress: {allow: [10.0.0.0/8, "[fd00::/8]:8443"], source: [192.0.2.1]}
+webhook: {rate: 5000/h, hosts: {"[2001:db8::1]:8443": {rate: 1/s}, a.example: {timeout: 30s}}}
+retry: {base: 1500ms}
+`, noEnv)
+	printed := strings.Replace(c.Redacted(), "- xxxxx\n", "- xxxxxxxxxxxxxxxxxxxxx\n", 1)
+	again := mustLoad(t, printed, noEnv)
+	if !reflect.DeepEqual(c, again) {
+		t.Errorf("printed\n%s\ngives\n%#v", printed, again)
+	}
+}
+
+func TestFiles(t *testing.T) {
+	if _, err := Load(filepath.Join(t.TempDir(), "none.yaml"), noEnv); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a missing file: %v", err)
+	}
+	if _, err := load(t, strings.Repeat("#", maxFileBytes+1), noEnv); err == nil || !strings.Contains(err.Error(), "1 MiB") {
+		t.Errorf("a large file: %v", err)
+	}
+}
+
+func FuzzLoad(f *testing.F) {
+	text, err := os.ReadFile(sample)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(string(text))
+	for _, seed := range []string{"", "a", "a: [", "tokens: [${A}]", "smtp: [{name: a}]", "webhook: {hosts: {x: {rate: 1/s}}}",
+		"? a\n: b", "<<: *a", "a: &a [*a]", "egress: {allow: [\"[::1]:5\"]}", "data: |\n  x\n", "!!map {a: b}", "%YAML 1.2\n---\na: b",
+		"rates: redis://:hush@h\nx: hush"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, yaml string) {
+		c, err := parse([]byte(yaml), "f.yaml", envOf("A", "value"), nil)
+		if (c == nil) == (err == nil) {
+			t.Fatal("neither or both of a configuration and an error")
+		}
+		if err != nil {
+			return
+		}
+		again, err := parse([]byte(c.Redacted()), "again.yaml", noEnv, nil)
+		if len(c.Tokens) > 0 || c.Queue != Embedded || strings.Contains(c.Redacted(), "${") {
+			return // what is redacted can't be loaded as it is
+		}
+		if err != nil || !reflect.DeepEqual(c, again) {
+			t.Fatalf("printed and loaded again: %v\n%s", err, c.Redacted())
+		}
+	})
+}

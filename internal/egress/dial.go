@@ -1,0 +1,246 @@
+package egress
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"net"
+	"net/netip"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Config is what a [Dialer] is made of.
+type Config struct {
+	// Policy, Gate and Budget are required; they may be shared with other dialers.
+	Policy *Policy
+	Gate   *Gate
+	Budget *Budget
+	// Lookup resolves names; the system's resolvers if nil.
+	Lookup Lookup
+	// Roots verify certificates; the system's if nil.
+	Roots *x509.CertPool
+	// Sessions is how many TLS sessions are kept to be resumed, by host name;
+	// 4,096 if zero. Each holds some KB with the peer's certificates.
+	Sessions int
+}
+
+// Dialer opens connections. It is safe for concurrent use and has nothing to
+// close: what it dialled belongs to the caller.
+type Dialer struct {
+	Config
+	names    *resolver
+	sessions tls.ClientSessionCache
+	failing  hosts
+	net      net.Dialer
+}
+
+// NewDialer returns a dialer.
+func NewDialer(c Config) *Dialer {
+	if c.Lookup == nil {
+		c.Lookup = systemLookup
+	}
+	if c.Sessions == 0 {
+		c.Sessions = 4096
+	}
+	d := &Dialer{
+		Config: c,
+		// Two descriptors a lookup, out of what BudgetOf leaves.
+		names:    newResolver(c.Lookup, min(max(c.Budget.Limit()/48, 4), 64)),
+		sessions: tls.NewLRUClientSessionCache(c.Sessions),
+		failing:  hosts{set: map[Endpoint]struct{}{}},
+	}
+	// Deadlines bound every exchange and idle connections are closed soon: TCP
+	// keep-alive would only cost system calls. TCP_NODELAY is Go's default.
+	d.net = net.Dialer{KeepAlive: -1, Control: d.checkSocket}
+	return d
+}
+
+// checkSocket is the last look at an address, when nothing can change it any more.
+func (d *Dialer) checkSocket(_, address string, _ syscall.RawConn) error {
+	to, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return ErrBlocked
+	}
+	return d.Policy.CheckAddr(to)
+}
+
+// Dial returns a connection that is ready for use, TLS handshake included, without
+// a deadline. First it waits, as long as ctx lets it, for a place in the gate and
+// a descriptor; only then timeout begins, for all of name lookup, connect and
+// handshake.
+//
+// It returns an [*Error] or [ErrBlocked], or the error of ctx if that ended.
+func (d *Dialer) Dial(ctx context.Context, to Endpoint, timeout time.Duration) (*Conn, error) {
+	pass, err := d.Gate.Enter(ctx, d.failing.has(to))
+	if err != nil {
+		return nil, err
+	}
+	defer pass.Leave()
+	if err := d.Budget.Acquire(ctx); err != nil {
+		return nil, err
+	}
+	conn, err := d.open(ctx, to, time.Now().Add(timeout))
+	if err == nil {
+		d.failing.remove(to)
+		return conn, nil
+	}
+	if conn != nil {
+		conn.Abort()
+	} else {
+		d.Budget.Release()
+	}
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	d.failing.add(to)
+	return nil, err
+}
+
+// open connects and shakes hands. A connection that comes with an error is open
+// all the same, and has taken over the descriptor.
+func (d *Dialer) open(ctx context.Context, to Endpoint, deadline time.Time) (*Conn, error) {
+	raw, err := d.connect(ctx, to, deadline)
+	if err != nil {
+		return nil, err
+	}
+	conn := newConn(raw, d.Budget)
+	if !to.TLS {
+		return conn, nil
+	}
+	return conn, d.handshake(ctx, conn, to.Host, deadline)
+}
+
+func (d *Dialer) handshake(ctx context.Context, conn *Conn, host string, deadline time.Time) error {
+	if err := conn.raw.SetDeadline(deadline); err != nil {
+		return handshakeError(err)
+	}
+	t := tls.Client(conn.raw, &tls.Config{
+		ServerName:         host,
+		RootCAs:            d.Roots,
+		MinVersion:         tls.VersionTLS12,
+		ClientSessionCache: d.sessions,
+	})
+	// Handshake with a deadline, rather than HandshakeContext: that keeps a
+	// goroutine for each handshake.
+	stop := context.AfterFunc(ctx, conn.Abort)
+	err := t.Handshake()
+	if !stop() {
+		return ctx.Err()
+	}
+	if err != nil {
+		return handshakeError(err)
+	}
+	conn.Conn = t
+	if err := t.SetDeadline(time.Time{}); err != nil {
+		return handshakeError(err)
+	}
+	return nil
+}
+
+// connect resolves the host and tries its addresses one after the other. None gets
+// more than its share of the time, nor more than a second while there is another.
+func (d *Dialer) connect(ctx context.Context, to Endpoint, deadline time.Time) (net.Conn, error) {
+	ctx, cancel := context.WithDeadlineCause(ctx, deadline, errConnectTimeout)
+	defer cancel()
+	if addr, ok := to.literal(); ok {
+		return d.connectTo(ctx, netip.AddrPortFrom(addr, to.Port))
+	}
+	name, err := d.names.resolve(ctx, to.Host)
+	if err != nil {
+		return nil, err
+	}
+	for _, addr := range name.addrs {
+		// One refused address is enough: a name that leads inside and outside
+		// is a trick or a mistake, and which one is dialled is chance.
+		if err := d.Policy.CheckAddr(netip.AddrPortFrom(addr, to.Port)); err != nil {
+			return nil, err
+		}
+	}
+	first, tries := int(name.first.Load()), min(len(name.addrs), maxTries)
+	for i := range tries {
+		at := (first + i) % len(name.addrs)
+		attempt, done := context.WithTimeoutCause(ctx, share(deadline, tries-i), errConnectTimeout)
+		var conn net.Conn
+		conn, err = d.connectTo(attempt, netip.AddrPortFrom(name.addrs[at], to.Port))
+		done()
+		if err == nil {
+			name.first.Store(int32(at))
+			return conn, nil
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return nil, err
+}
+
+// maxTries is how many addresses of a name one dial tries.
+const maxTries = 4
+
+// share returns how long one of the attempts that are left may take.
+func share(deadline time.Time, left int) time.Duration {
+	rest := time.Until(deadline)
+	if left == 1 {
+		return rest
+	}
+	return min(rest/time.Duration(left), time.Second)
+}
+
+func (d *Dialer) connectTo(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
+	network := "tcp6"
+	if to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port()); to.Addr().Is4() {
+		network = "tcp4"
+	}
+	for {
+		conn, err := d.net.DialContext(ctx, network, to.String())
+		switch {
+		case err == nil:
+			return conn, nil
+		case !outOfFiles(err):
+			return nil, connectError(err)
+		}
+		// Somebody outside of the budget took more than was left for it. Make room
+		// and try again.
+		d.Budget.EvictOldest()
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+			return nil, errTimeout
+		}
+	}
+}
+
+// hosts is a bounded set of endpoints. When it is full, some are forgotten.
+type hosts struct {
+	mu  sync.Mutex
+	set map[Endpoint]struct{}
+}
+
+const maxHosts = 16384
+
+func (h *hosts) has(e Endpoint) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	_, ok := h.set[e]
+	return ok
+}
+
+func (h *hosts) add(e Endpoint) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.set) >= maxHosts {
+		for forgotten := range h.set {
+			delete(h.set, forgotten)
+			break
+		}
+	}
+	h.set[e] = struct{}{}
+}
+
+func (h *hosts) remove(e Endpoint) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	delete(h.set, e)
+}

@@ -1,0 +1,74 @@
+package gateway
+
+import (
+	"io"
+	"mime"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+)
+
+const mediaJSON = "application/json"
+
+// mediaType returns the type of the body if it is one of those allowed.
+func mediaType(r *http.Request, allowed ...string) (string, error) {
+	if encoding := r.Header.Get("Content-Encoding"); encoding != "" && !strings.EqualFold(encoding, "identity") {
+		return "", refuse(http.StatusUnsupportedMediaType, "compressed bodies are not read; send it as it is")
+	}
+	got, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil || !slices.Contains(allowed, got) {
+		return "", refuse(http.StatusUnsupportedMediaType, "send a body with Content-Type: "+strings.Join(allowed, " or "))
+	}
+	return got, nil
+}
+
+// readBody reads a JSON body of at most limit bytes, within the time a client is
+// given for it.
+func (g *gateway) readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+	if _, err := mediaType(r, mediaJSON); err != nil {
+		return nil, err
+	}
+	if r.ContentLength > limit {
+		w.Header().Set("Connection", "close") // rather than read it all
+		return nil, &http.MaxBytesError{Limit: limit}
+	}
+	control := http.NewResponseController(w)
+	_ = control.SetReadDeadline(time.Now().Add(g.opt.BodyTimeout))
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	if err != nil {
+		return nil, err
+	}
+	// The server watches the connection while the handler works: a deadline
+	// left behind would look as if the client had gone.
+	_ = control.SetReadDeadline(time.Time{})
+	return body, nil
+}
+
+// pacedBody gives a client a time for each part of a long body, so that one that
+// drips can't hold its connection for ever, and a long import is not cut.
+type pacedBody struct {
+	body    io.Reader
+	control *http.ResponseController
+	timeout time.Duration
+	left    int // bytes until the time is renewed
+}
+
+const pace = 64 << 10
+
+// renew gives the client its time anew, as after the store was busy for a while.
+func (p *pacedBody) renew() {
+	now := time.Now()
+	_ = p.control.SetReadDeadline(now.Add(p.timeout))
+	_ = p.control.SetWriteDeadline(now.Add(p.timeout + answerTimeout))
+	p.left = pace
+}
+
+func (p *pacedBody) Read(b []byte) (int, error) {
+	if p.left <= 0 {
+		p.renew()
+	}
+	n, err := p.body.Read(b[:min(len(b), pace)])
+	p.left -= n
+	return n, err
+}

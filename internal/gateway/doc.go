@@ -1,0 +1,34 @@
+// Package gateway is the HTTP side of the engine: intake, control API, metrics
+// and probes, on the control listener.
+//
+// Promise: a 202 for an event means that it is durable in the intake queue; any
+// other answer means that it may be sent again. Every answer is bounded in memory
+// and time whatever the client does. Answers and logs hold no secrets of targets,
+// and errors are problem+json (RFC 9457) that say what to do, with the field at
+// fault where there is one.
+//
+// Words: the intake takes events; a receipt is the answer to one; an address is
+// checked when a target is registered, long before it is dialled.
+//
+// Routes:
+//
+//	POST   /v1/incidents                      an event (application/json, up to 1 MiB) → 202 and a receipt
+//	POST   /v1/alerts, /v1/update             an Alertmanager v4 webhook → 202 and receipts
+//	GET    /v1/incidents                      ?page= &status= &limit= &cursor=, newest first
+//	GET    /v1/incidents/{id}                 ?page=; updates and their progress
+//	GET    /v1/incidents/{id}/deliveries      ?page= &outcome= &target= &sequence= &limit= &cursor=, the ledger
+//	POST   /v1/incidents/{id}/stop            ?page=; ends the fan-out of its updates so far → 202
+//	POST   /v1/targets                        a target → 201, or 200 if its external_id was known
+//	GET    /v1/targets                        ?limit= &cursor=
+//	GET    /v1/targets/{id}
+//	PATCH  /v1/targets/{id}                   the fields to change
+//	DELETE /v1/targets/{id}                   → 204
+//	POST   /v1/targets/import                 application/x-ndjson or text/csv, streamed → 200 and what was refused
+//	GET    /metrics, /healthz, /readyz
+//
+// Lists answer {"items":[…],"next":…}, where next is the cursor of the following
+// page or null. Without a page, the page "default" is meant where one incident is
+// named, and every page where incidents are listed. Statuses besides those above:
+// 400, 401, 403, 404, 405, 408, 413, 415, 500; 503 with Retry-After where trying
+// again helps; 507 where the store is full.
+package gateway

@@ -1,0 +1,202 @@
+package gateway
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tocsin/tocsin/incident"
+	"github.com/tocsin/tocsin/internal/store"
+	"github.com/tocsin/tocsin/queue"
+)
+
+// Intake takes events: what Offer returned nil for is durable. It returns an
+// error that wraps [queue.ErrUnavailable] when it can't take any now.
+type Intake interface {
+	Offer(ctx context.Context, e *queue.Event) error
+}
+
+// Targets keeps targets, as [store.Targets] says.
+type Targets interface {
+	Upsert(ctx context.Context, targets []*incident.Target) ([]store.Upserted, error)
+	Target(ctx context.Context, id int64) (*incident.Target, error)
+	ListTargets(ctx context.Context, after int64, limit int) ([]*incident.Target, error)
+	Patch(ctx context.Context, id int64, change func(*incident.Target) error) (*incident.Target, error)
+	Delete(ctx context.Context, id int64) error
+}
+
+// History answers questions about incidents, as [store.History] says.
+type History interface {
+	Incidents(ctx context.Context, page string, status incident.Status, before int64, limit int) ([]store.Incident, error)
+	Incident(ctx context.Context, page, incidentID string) (*store.Incident, []store.Update, error)
+	Deliveries(ctx context.Context, incident int64, f store.DeliveryFilter) ([]store.Delivery, error)
+	KnownUpdate(ctx context.Context, page, incidentID, updateID string) (bool, error)
+}
+
+// Engine is told of what changes its work.
+type Engine interface {
+	// TargetsChanged is called after the change of existing targets is
+	// committed; it does not block.
+	TargetsChanged(ids []int64)
+	// Stop ends the fan-out of an incident, named by the store's key, and
+	// returns once that is durable.
+	Stop(ctx context.Context, incident int64) error
+}
+
+// Meter counts events that were turned away here, as "invalid" or "unavailable";
+// the others are counted by the acceptor.
+type Meter interface {
+	EventRefused(source, reason string)
+}
+
+// Deps are what the gateway works with; all are needed.
+type Deps struct {
+	Intake  Intake
+	Targets Targets
+	History History
+	Engine  Engine
+	Meter   Meter
+	// CheckTarget refuses, with an [*incident.Invalid], a target whose address
+	// may not be dialled or that no configured provider serves. It is quick
+	// and pure: no name is resolved.
+	CheckTarget func(*incident.Target) error
+	// Ready reports each part the engine needs as "ok" or as the reason why
+	// it is not.
+	Ready func(ctx context.Context) map[string]string
+	// Metrics serves /metrics.
+	Metrics http.Handler
+	Log     *slog.Logger
+}
+
+// Options are settings of the gateway.
+type Options struct {
+	// Tokens are the bearer tokens (RFC 6750); with none, nothing is asked
+	// for, and only loopback names are answered to.
+	Tokens []string
+	// Listen is the address listened on, as host:port.
+	Listen string
+	// BodyTimeout is how long a client may take to send a body (of an import:
+	// each 64 KiB of it); 30 s if 0.
+	BodyTimeout time.Duration
+	// OfferTimeout is how long the intake may take to make an event durable;
+	// 10 s if 0.
+	OfferTimeout time.Duration
+	// Clock returns the time; nil means time.Now.
+	Clock func() time.Time
+}
+
+type gateway struct {
+	Deps
+	opt     Options
+	recent  *recent
+	imports chan struct{} // a token for each running import
+}
+
+const maxImports = 4
+
+// New returns the handler of the control listener; see [NewServer] for the server
+// around it.
+func New(deps Deps, opt Options) http.Handler {
+	if opt.BodyTimeout == 0 {
+		opt.BodyTimeout = 30 * time.Second
+	}
+	if opt.OfferTimeout == 0 {
+		opt.OfferTimeout = 10 * time.Second
+	}
+	if opt.Clock == nil {
+		opt.Clock = time.Now
+	}
+	g := &gateway{Deps: deps, opt: opt, recent: newRecent(), imports: make(chan struct{}, maxImports)}
+	auth := newAuth(opt.Tokens)
+	mux := http.NewServeMux()
+	for _, r := range g.routes() {
+		h := http.Handler(g.methods(r.methods))
+		if !r.open {
+			h = g.authorised(auth, h)
+		}
+		mux.Handle(r.path, h)
+	}
+	mux.Handle("/", g.authorised(auth, g.answer(func(http.ResponseWriter, *http.Request) error {
+		return refuse(http.StatusNotFound, "there is nothing at this path")
+	})))
+	return g.safe(g.fromHere(mux))
+}
+
+// handler answers a request; what it returns becomes a problem.
+type handler func(w http.ResponseWriter, r *http.Request) error
+
+type route struct {
+	path    string
+	methods map[string]handler
+	// open routes ask for no token: probes have none.
+	open bool
+}
+
+func (g *gateway) routes() []route {
+	get := func(h handler) map[string]handler { return map[string]handler{http.MethodGet: h} }
+	post := func(h handler) map[string]handler { return map[string]handler{http.MethodPost: h} }
+	return []route{
+		{path: "/v1/incidents", methods: map[string]handler{"POST": g.postIncident, "GET": g.listIncidents}},
+		{path: "/v1/alerts", methods: post(g.postAlerts)},
+		{path: "/v1/update", methods: post(g.postAlerts)},
+		{path: "/v1/incidents/{id}", methods: get(g.getIncident)},
+		{path: "/v1/incidents/{id}/deliveries", methods: get(g.listDeliveries)},
+		{path: "/v1/incidents/{id}/stop", methods: post(g.stopIncident)},
+		{path: "/v1/targets", methods: map[string]handler{"POST": g.postTarget, "GET": g.listTargets}},
+		{path: "/v1/targets/import", methods: post(g.importTargets)},
+		{path: "/v1/targets/{id}", methods: map[string]handler{"GET": g.getTarget, "PATCH": g.patchTarget, "DELETE": g.deleteTarget}},
+		{path: "/metrics", methods: get(g.metrics)},
+		{path: "/healthz", methods: get(healthz), open: true},
+		{path: "/readyz", methods: get(g.readyz), open: true},
+	}
+}
+
+// methods chooses the handler by method; a GET answers HEAD as well.
+func (g *gateway) methods(by map[string]handler) http.Handler {
+	var allow []string
+	for method := range by {
+		allow = append(allow, method)
+		if method == http.MethodGet {
+			allow = append(allow, http.MethodHead)
+		}
+	}
+	slices.Sort(allow)
+	allowed := strings.Join(allow, ", ")
+	return g.answer(func(w http.ResponseWriter, r *http.Request) error {
+		method := r.Method
+		if method == http.MethodHead {
+			method = http.MethodGet
+		}
+		if h, ok := by[method]; ok {
+			return h(w, r)
+		}
+		w.Header().Set("Allow", allowed)
+		return refuse(http.StatusMethodNotAllowed, "use "+allowed)
+	})
+}
+
+func (g *gateway) metrics(w http.ResponseWriter, r *http.Request) error {
+	g.Metrics.ServeHTTP(w, r)
+	return nil
+}
+
+func healthz(w http.ResponseWriter, _ *http.Request) error {
+	return writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
+}
+
+func (g *gateway) readyz(w http.ResponseWriter, r *http.Request) error {
+	ctx, cancel := context.WithTimeout(r.Context(), 5*time.Second)
+	defer cancel()
+	parts := g.Ready(ctx)
+	status := http.StatusOK
+	for _, state := range parts {
+		if state != "ok" {
+			status = http.StatusServiceUnavailable
+			w.Header().Set("Retry-After", retryAfter)
+		}
+	}
+	return writeJSON(w, status, map[string]any{"ready": status == http.StatusOK, "parts": parts})
+}

@@ -1,0 +1,145 @@
+package gateway
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"net"
+	"net/http"
+	"net/netip"
+	"runtime"
+	"runtime/debug"
+	"strings"
+	"time"
+)
+
+// answerTimeout bounds a request from its header to the end of its answer; an
+// import renews it.
+const answerTimeout = time.Minute
+
+// safe bounds the answer in time and turns a panic into a 500, so that one
+// request can't take the engine with it.
+func (g *gateway) safe(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// Not every ResponseWriter knows deadlines; the server's does.
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerTimeout))
+		tracked := &trackedWriter{ResponseWriter: w}
+		defer func() {
+			cause := recover()
+			if cause == nil {
+				return
+			}
+			if cause == http.ErrAbortHandler {
+				panic(cause)
+			}
+			// The stack says where. Any other cause may hold what a client sent.
+			fault, _ := cause.(runtime.Error)
+			g.Log.Error("a request panicked; this is a defect, please report it",
+				"method", r.Method, "route", r.Pattern, "error", fault, "stack", string(debug.Stack()))
+			if tracked.begun {
+				panic(http.ErrAbortHandler) // half an answer must not look whole
+			}
+			clear(w.Header())
+			writeProblem(w, refuse(http.StatusInternalServerError, "something failed here; the log has the details"))
+		}()
+		next.ServeHTTP(tracked, r)
+	})
+}
+
+// trackedWriter knows whether the answer has begun.
+type trackedWriter struct {
+	http.ResponseWriter
+	begun bool
+}
+
+func (t *trackedWriter) WriteHeader(status int) {
+	t.begun = true
+	t.ResponseWriter.WriteHeader(status)
+}
+
+func (t *trackedWriter) Write(p []byte) (int, error) {
+	t.begun = true
+	return t.ResponseWriter.Write(p)
+}
+
+// Unwrap is for http.ResponseController.
+func (t *trackedWriter) Unwrap() http.ResponseWriter { return t.ResponseWriter }
+
+// fromHere keeps web pages out: a browser on this machine reaches a loopback
+// listener on behalf of any page it shows. Requests that other sites cause are
+// refused by what the browser says of them, and, since without a token the
+// network is the only lock, names that a stranger's DNS may point here (DNS
+// rebinding) by the Host header.
+func (g *gateway) fromHere(next http.Handler) http.Handler {
+	sameOrigin := http.NewCrossOriginProtection()
+	return g.answer(func(w http.ResponseWriter, r *http.Request) error {
+		if len(g.opt.Tokens) == 0 && !isOurs(r.Host, g.opt.Listen) {
+			return refuse(http.StatusForbidden, "without tokens this listener answers only to loopback names, such as localhost")
+		}
+		if sameOrigin.Check(r) != nil {
+			return refuse(http.StatusForbidden, "requests caused by other web sites are refused")
+		}
+		next.ServeHTTP(w, r)
+		return nil
+	})
+}
+
+// isOurs says whether a Host header names this machine as itself, or the listen
+// address.
+func isOurs(host, listen string) bool {
+	name := hostOf(host)
+	if strings.EqualFold(name, "localhost") {
+		return true
+	}
+	if address, err := netip.ParseAddr(name); err == nil && address.Unmap().IsLoopback() {
+		return true
+	}
+	own := hostOf(listen)
+	return own != "" && strings.EqualFold(name, own)
+}
+
+func hostOf(hostport string) string {
+	if host, _, err := net.SplitHostPort(hostport); err == nil {
+		return host
+	}
+	return strings.Trim(hostport, "[]")
+}
+
+// auth holds the digests of the tokens: equal in length, so that comparing takes
+// the same time whatever was sent.
+type auth [][sha256.Size]byte
+
+func newAuth(tokens []string) auth {
+	a := make(auth, len(tokens))
+	for i, token := range tokens {
+		a[i] = sha256.Sum256([]byte(token))
+	}
+	return a
+}
+
+// allows compares with every token, whichever matches.
+func (a auth) allows(header string) bool {
+	scheme, token, _ := strings.Cut(header, " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return false
+	}
+	sent := sha256.Sum256([]byte(strings.TrimSpace(token)))
+	match := 0
+	for _, own := range a {
+		match |= subtle.ConstantTimeCompare(own[:], sent[:])
+	}
+	return match == 1
+}
+
+func (g *gateway) authorised(a auth, next http.Handler) http.Handler {
+	if len(a) == 0 {
+		return next
+	}
+	return g.answer(func(w http.ResponseWriter, r *http.Request) error {
+		if !a.allows(r.Header.Get("Authorization")) {
+			w.Header().Set("WWW-Authenticate", `Bearer realm="tocsin"`)
+			return refuse(http.StatusUnauthorized, "send one of the configured tokens as Authorization: Bearer …")
+		}
+		next.ServeHTTP(w, r)
+		return nil
+	})
+}

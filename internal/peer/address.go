@@ -1,0 +1,53 @@
+package peer
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// MaxTargets is how many targets have an address of their own.
+const MaxTargets = 1<<24 - 1<<17
+
+// firstHost is 127.1.0.0: the addresses below it are left to others.
+const firstHost = 127<<24 | 1<<16
+
+// Host returns the loopback address of target n, 1 to [MaxTargets]: 127.1.0.1
+// and up. To the engine each is a provider of its own.
+func Host(n int) netip.Addr {
+	a := uint32(firstHost + n)
+	return netip.AddrFrom4([4]byte{byte(a >> 24), byte(a >> 16), byte(a >> 8), byte(a)})
+}
+
+// numberOf returns the target whose address a is, 0 for none.
+func numberOf(a netip.Addr) int {
+	if !a.Is4() {
+		return 0
+	}
+	b := a.As4()
+	n := (int(b[0])<<24 | int(b[1])<<16 | int(b[2])<<8 | int(b[3])) - firstHost
+	if n < 1 || n > MaxTargets {
+		return 0
+	}
+	return n
+}
+
+// TargetURL returns the webhook URL of target n behind port.
+func TargetURL(n, port int) string {
+	return fmt.Sprintf("http://%s:%d/t/%d", Host(n), port, n)
+}
+
+// TargetNumber reads the number from what [TargetURL] made, or from its path
+// alone; 0 if it is none.
+func TargetNumber(url string) int {
+	_, digits, ok := strings.Cut(url, "/t/")
+	if !ok {
+		return 0
+	}
+	n, err := strconv.Atoi(digits)
+	if err != nil || n < 1 || n > MaxTargets {
+		return 0
+	}
+	return n
+}

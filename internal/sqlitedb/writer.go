@@ -1,0 +1,290 @@
+package sqlitedb
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// Priority says whose job goes first when several wait.
+type Priority int
+
+// The priorities, first to last. What has been sent has to be recorded before
+// more is taken in; what is taken in, before more is planned.
+const (
+	Settle Priority = iota
+	Accept
+	Plan
+	Import
+	priorities
+)
+
+const (
+	// groupTime bounds how long jobs are added to a transaction, so that nobody
+	// waits longer for a commit than that and one job.
+	groupTime = 40 * time.Millisecond
+	// patience is how long a job waits behind more important ones.
+	patience = time.Second
+	// busyPause is between attempts to begin while another program has the lock,
+	// on top of SQLite's own busy_timeout.
+	busyPause = 20 * time.Millisecond
+)
+
+// job is one function waiting for its transaction. state is guarded by the
+// writer's mutex.
+type job struct {
+	fn    func(*Tx) error
+	since time.Time
+	begun bool
+	gone  bool // its caller no longer waits
+	err   error
+	done  chan struct{}
+}
+
+// writer is the only one who writes. Its goroutine owns conn.
+type writer struct {
+	conn     *conn
+	wake     chan struct{} // a token: something to do
+	stopping chan struct{}
+	stopped  chan struct{}
+
+	mu      sync.Mutex
+	waiting [priorities][]*job
+	closed  bool
+}
+
+func newWriter(c *conn) *writer {
+	return &writer{conn: c, wake: make(chan struct{}, 1), stopping: make(chan struct{}), stopped: make(chan struct{})}
+}
+
+func (w *writer) do(ctx context.Context, p Priority, fn func(*Tx) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	j := &job{fn: fn, since: time.Now(), done: make(chan struct{})}
+	if !w.add(p, j) {
+		return fmt.Errorf("write to the database: %w", ErrClosed)
+	}
+	select {
+	case <-j.done:
+		return j.err
+	case <-ctx.Done():
+	}
+	if w.abandon(j) {
+		return ctx.Err()
+	}
+	<-j.done
+	return j.err
+}
+
+func (w *writer) add(p Priority, j *job) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return false
+	}
+	w.waiting[p] = append(w.waiting[p], j)
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+	return true
+}
+
+// abandon takes back a job that has not begun.
+func (w *writer) abandon(j *job) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if j.begun {
+		return false
+	}
+	j.gone = true
+	return true
+}
+
+// next takes the most important job, or one that has waited too long; nil if none
+// waits.
+func (w *writer) next() *job {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.dropGone()
+	first := -1
+	for p, queue := range w.waiting {
+		if len(queue) > 0 && (first < 0 || time.Since(queue[0].since) > patience) {
+			first = p
+		}
+	}
+	if first < 0 {
+		return nil
+	}
+	j := w.waiting[first][0]
+	w.waiting[first][0] = nil
+	w.waiting[first] = w.waiting[first][1:]
+	j.begun = true
+	return j
+}
+
+func (w *writer) dropGone() {
+	for p, queue := range w.waiting {
+		for len(queue) > 0 && queue[0].gone {
+			queue[0] = nil
+			queue = queue[1:]
+		}
+		w.waiting[p] = queue
+	}
+}
+
+func (w *writer) idle() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.dropGone()
+	for _, queue := range w.waiting {
+		if len(queue) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// run is the writer's goroutine; stop waits for it.
+func (w *writer) run() {
+	defer close(w.stopped)
+	for {
+		select {
+		case <-w.stopping:
+			w.refuse()
+			return
+		case <-w.wake:
+		}
+		for !w.idle() && w.transaction() {
+		}
+	}
+}
+
+func (w *writer) stop() {
+	w.mu.Lock()
+	w.closed = true
+	w.mu.Unlock()
+	close(w.stopping)
+	<-w.stopped
+}
+
+// refuse answers what never began.
+func (w *writer) refuse() {
+	for j := w.next(); j != nil; j = w.next() {
+		j.err = fmt.Errorf("write to the database: %w", ErrClosed)
+		close(j.done)
+	}
+}
+
+// transaction commits one group of jobs and answers them. It returns false when
+// the writer is to stop.
+func (w *writer) transaction() bool {
+	if err := w.begin(); err != nil {
+		if busy(err) {
+			return w.pause()
+		}
+		if j := w.next(); j != nil {
+			j.err = decided("begin to write", err)
+			close(j.done)
+		}
+		return w.pause()
+	}
+	group, err := w.fill()
+	if err == nil {
+		err = w.commit(group)
+	} else {
+		w.rollback()
+	}
+	for _, j := range group {
+		if j.err == nil {
+			j.err = err
+		}
+		close(j.done)
+	}
+	select {
+	case <-w.stopping:
+		return false
+	default:
+		return true
+	}
+}
+
+func (w *writer) pause() bool {
+	select {
+	case <-w.stopping:
+		return false
+	case <-time.After(busyPause):
+		return true
+	}
+}
+
+func (w *writer) begin() error {
+	return w.exec("BEGIN IMMEDIATE")
+}
+
+// fill runs jobs, those arriving meanwhile too, until none waits or the time is
+// up. The first needs no savepoint: if it fails, there is nothing else to keep. An
+// error means that the transaction is lost with all its jobs, as SQLite may decide
+// when the disk is full.
+func (w *writer) fill() ([]*job, error) {
+	var group []*job
+	start := time.Now()
+	for kept := 0; time.Since(start) < groupTime; kept++ {
+		j := w.next()
+		if j == nil {
+			break
+		}
+		group = append(group, j)
+		if kept == 0 {
+			if w.runJob(j); j.err != nil {
+				break
+			}
+			continue
+		}
+		if err := w.exec("SAVEPOINT job"); err != nil {
+			return group, decided("begin to write", err)
+		}
+		if w.runJob(j); j.err != nil {
+			if w.exec("ROLLBACK TO job") != nil {
+				return group, j.err
+			}
+		}
+		if err := w.exec("RELEASE job"); err != nil {
+			return group, decided("write to the database", err)
+		}
+	}
+	return group, nil
+}
+
+func (w *writer) runJob(j *job) {
+	j.err = j.fn(&Tx{w.conn})
+	w.conn.closeRows()
+}
+
+// commit ends the transaction: with COMMIT if a job succeeded, so that an error
+// means that none of them is to be trusted; otherwise it rolls back.
+func (w *writer) commit(group []*job) error {
+	for _, j := range group {
+		if j.err != nil {
+			continue
+		}
+		err := w.exec("COMMIT")
+		if err == nil {
+			return nil
+		}
+		w.rollback()
+		return decided("commit to the database", err)
+	}
+	w.rollback()
+	return nil
+}
+
+// rollback leaves no transaction behind; that there was none is no error.
+func (w *writer) rollback() { _ = w.exec("ROLLBACK") }
+
+func (w *writer) exec(query string) error {
+	_, err := w.conn.exec(context.Background(), query, nil)
+	return err
+}

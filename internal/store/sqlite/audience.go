@@ -1,0 +1,186 @@
+package sqlite
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/tocsin/tocsin/dispatcher"
+	"github.com/tocsin/tocsin/incident"
+	"github.com/tocsin/tocsin/internal/sqlitedb"
+)
+
+const (
+	audientColumns = "t.id, t.grp, t.provider, t.address, t.locale, t.format, t.secrets, t.private, t.every_update, t.fails > 0"
+
+	// subscribed walks the index targets_audience from the cursor on. Filters
+	// that are no part of the index are looked up row by row. "+c.component"
+	// keeps the planner to the target's own few components.
+	subscribed = `SELECT ` + audientColumns + `, t.stripe, t.id FROM targets t
+		WHERE t.state = 0 AND t.incident = 0 AND t.page = ?1 AND t.test = ?2 AND (t.stripe, t.provider, t.id) > (?3, ?4, ?5)
+		AND t.min_rank <= ?6 AND t.private >= ?7
+		AND (?8 OR t.components = '' OR EXISTS (SELECT 1 FROM target_components c
+			WHERE c.target = t.id AND +c.component IN (SELECT value FROM json_each(?9))))
+		ORDER BY t.stripe, t.provider, t.id LIMIT ?10`
+
+	// inlined does so for the targets that came with the incident's events: they
+	// hear of everything that they may see.
+	inlined = `SELECT ` + audientColumns + `, t.stripe, t.id FROM targets t
+		WHERE t.state = 0 AND t.incident = ?1 AND t.page = ?2 AND t.test = ?3 AND (t.stripe, t.provider, t.id) > (?4, ?5, ?6)
+		AND t.private >= ?7 ORDER BY t.stripe, t.provider, t.id LIMIT ?8`
+
+	// older finds the rows that a target has for this and earlier updates.
+	older = `SELECT sequence, since, batch, outcome FROM deliveries WHERE incident = ? AND target = ? AND sequence <= ?`
+)
+
+// place is where a target stands in plan order, and what a cursor names.
+type place struct {
+	stripe   int64
+	provider string
+	id       int64
+}
+
+func (p place) compare(o place) int {
+	return cmp.Or(cmp.Compare(p.stripe, o.stripe), strings.Compare(p.provider, o.provider), cmp.Compare(p.id, o.id))
+}
+
+func (p place) cursor() string { return fmt.Sprintf("%d %d %s", p.stripe, p.id, p.provider) }
+
+func parseCursor(cursor string) (p place, err error) {
+	if cursor == "" {
+		return place{stripe: -1}, nil
+	}
+	parts := strings.SplitN(cursor, " ", 3)
+	if len(parts) != 3 {
+		return p, fmt.Errorf("%w: the plan's cursor is damaged", dispatcher.ErrLedgerRefused)
+	}
+	p.provider = parts[2]
+	if p.stripe, err = strconv.ParseInt(parts[0], 10, 64); err == nil {
+		p.id, err = strconv.ParseInt(parts[1], 10, 64)
+	}
+	if err != nil {
+		return p, fmt.Errorf("%w: the plan's cursor is damaged: %w", dispatcher.ErrLedgerRefused, err)
+	}
+	return p, nil
+}
+
+// Audience implements dispatcher.Ledger.
+func (s *Store) Audience(ctx context.Context, p *dispatcher.Plan, limit int) (*dispatcher.AudiencePage, error) {
+	from, err := parseCursor(p.Cursor)
+	if err != nil {
+		return nil, err
+	}
+	page := &dispatcher.AudiencePage{Cursor: p.Cursor}
+	err = s.read(ctx, func(tx *sqlitedb.Tx) (err error) {
+		if page.Revision, err = revision(tx); err != nil {
+			return err
+		}
+		// One more than asked for says whether anything follows.
+		general, err := audients(tx.Query(subscribed, p.Page, p.Test, from.stripe, from.provider, from.id,
+			p.Highest.Rank(), p.Visibility == incident.Private, p.Whole || len(p.Components) == 0,
+			jsonList(p.Components), limit+1), limit)
+		if err != nil {
+			return err
+		}
+		inline, err := audients(tx.Query(inlined, p.Incident, p.Page, p.Test, from.stripe, from.provider, from.id,
+			p.Visibility == incident.Private, limit+1), 0)
+		if err != nil {
+			return err
+		}
+		all := merge(general, inline)
+		if page.Last = len(all) <= limit; !page.Last {
+			all = all[:limit]
+		}
+		if len(all) > 0 {
+			page.Cursor = all[len(all)-1].cursor()
+		}
+		page.Targets = make([]dispatcher.Audient, 0, len(all))
+		for i := range all {
+			planned := false
+			if p.Sequence > 1 || p.Recheck {
+				if planned, err = addOlder(tx, p, &all[i].Audient); err != nil {
+					return err
+				}
+			}
+			if !planned {
+				page.Targets = append(page.Targets, all[i].Audient)
+			}
+		}
+		return nil
+	})
+	return page, err
+}
+
+func jsonList(list []string) string {
+	if len(list) == 0 {
+		return "[]"
+	}
+	return encodeList(list)
+}
+
+type placed struct {
+	dispatcher.Audient
+	place
+}
+
+func audients(rows *sqlitedb.Rows, expected int) ([]placed, error) {
+	list := make([]placed, 0, expected)
+	for rows.Next() {
+		a, err := scanAudient(rows)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, placed{a, place{rows.Int(10), a.Provider, a.Target}})
+	}
+	return list, rows.Err()
+}
+
+// scanAudient reads audientColumns.
+func scanAudient(rows *sqlitedb.Rows) (a dispatcher.Audient, err error) {
+	a = dispatcher.Audient{
+		Target: rows.Int(0), Group: rows.Text(1), Provider: rows.Text(2), Address: rows.Text(3), Locale: rows.Text(4),
+		Format: rows.Text(5), Private: rows.Bool(7), EveryUpdate: rows.Bool(8), Failing: rows.Bool(9),
+	}
+	a.Secrets, err = decodeList(rows.Text(6))
+	return a, err
+}
+
+// merge joins two lists in plan order to one.
+func merge(a, b []placed) []placed {
+	if len(b) == 0 {
+		return a
+	}
+	out := make([]placed, 0, len(a)+len(b))
+	for len(a) > 0 && len(b) > 0 {
+		if a[0].compare(b[0].place) < 0 {
+			out, a = append(out, a[0]), a[1:]
+		} else {
+			out, b = append(out, b[0]), b[1:]
+		}
+	}
+	return append(append(out, a...), b...)
+}
+
+// addOlder notes the target's open rows of earlier updates; planned says that it
+// has a row for this one already.
+func addOlder(tx *sqlitedb.Tx, p *dispatcher.Plan, a *dispatcher.Audient) (planned bool, err error) {
+	rows := tx.Query(older, p.Incident, a.Target, p.Sequence)
+	for rows.Next() {
+		sequence := int(rows.Int(0))
+		switch {
+		case sequence == p.Sequence:
+			planned = true
+		case dispatcher.Outcome(rows.Int(3)) != dispatcher.Open:
+		default:
+			if since := rows.Time(1); a.Since.IsZero() || !since.IsZero() && since.Before(a.Since) {
+				a.Since = since
+			}
+			if rows.Null(2) {
+				a.Waiting = append(a.Waiting, sequence)
+			}
+		}
+	}
+	return planned, rows.Err()
+}

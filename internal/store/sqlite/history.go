@@ -1,0 +1,194 @@
+package sqlite
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+	"strings"
+
+	"github.com/tocsin/tocsin/channels"
+	"github.com/tocsin/tocsin/dispatcher"
+	"github.com/tocsin/tocsin/incident"
+	"github.com/tocsin/tocsin/internal/sqlitedb"
+	"github.com/tocsin/tocsin/internal/store"
+)
+
+const selectIncident = "SELECT id, page, incident_id, status, impact, affected, started_at, updated_at, stopped >= sequence FROM incidents "
+
+func scanIncident(rows *sqlitedb.Rows) (store.Incident, error) {
+	components, err := decodeList(rows.Text(5))
+	return store.Incident{
+		Key: rows.Int(0), Page: rows.Text(1), IncidentID: rows.Text(2), Status: incident.Status(rows.Text(3)),
+		Impact: incident.Impact(rows.Text(4)), Components: components, StartedAt: rows.Time(6), UpdatedAt: rows.Time(7),
+		Stopped: rows.Bool(8),
+	}, err
+}
+
+// listIncidents names the conditions given, so that each combination finds its
+// index.
+func listIncidents(page string, status incident.Status) (query string, args []any) {
+	var where strings.Builder
+	if page != "" {
+		where.WriteString("page = ? AND ")
+		args = append(args, page)
+	}
+	if status != "" {
+		where.WriteString("status = ? AND ")
+		args = append(args, string(status))
+	}
+	return selectIncident + "WHERE " + where.String() + "id < ? ORDER BY id DESC LIMIT ?", args
+}
+
+// Incidents implements store.History.
+func (s *Store) Incidents(ctx context.Context, page string, status incident.Status, before int64, limit int) ([]store.Incident, error) {
+	if before == 0 {
+		before = math.MaxInt64
+	}
+	query, args := listIncidents(page, status)
+	var list []store.Incident
+	err := s.read(ctx, func(tx *sqlitedb.Tx) error {
+		rows := tx.Query(query, append(args, before, limit)...)
+		for rows.Next() {
+			i, err := scanIncident(rows)
+			if err != nil {
+				return err
+			}
+			list = append(list, i)
+		}
+		return rows.Err()
+	})
+	return list, err
+}
+
+// Incident implements store.History.
+func (s *Store) Incident(ctx context.Context, page, incidentID string) (*store.Incident, []store.Update, error) {
+	var found store.Incident
+	var updates []store.Update
+	err := s.read(ctx, func(tx *sqlitedb.Tx) (err error) {
+		rows := tx.Query(selectIncident+"WHERE page = ? AND incident_id = ?", page, incidentID)
+		defer rows.Close()
+		if !rows.Next() {
+			if err := rows.Err(); err != nil {
+				return err
+			}
+			return fmt.Errorf("incident: %w", store.ErrNotFound)
+		}
+		if found, err = scanIncident(rows); err != nil {
+			return err
+		}
+		if updates, err = listUpdates(tx, found.Key); err != nil {
+			return err
+		}
+		return addProgress(tx, found.Key, updates)
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return &found, updates, nil
+}
+
+const updatesOf = `SELECT sequence, update_id, event, updated_at, accepted_at, expires_at, planned_at, audience
+	FROM updates WHERE incident = ? ORDER BY id DESC`
+
+func listUpdates(tx *sqlitedb.Tx, id int64) ([]store.Update, error) {
+	var list []store.Update
+	rows := tx.Query(updatesOf, id)
+	for rows.Next() {
+		var e struct {
+			Status  incident.Status `json:"status"`
+			Impact  incident.Impact `json:"impact"`
+			Title   string          `json:"title"`
+			Message string          `json:"message"`
+		}
+		if err := json.Unmarshal(rows.Blob(2), &e); err != nil {
+			return nil, fmt.Errorf("an update in the database is damaged: %w", err)
+		}
+		list = append(list, store.Update{
+			Sequence: int(rows.Int(0)), UpdateID: rows.Text(1), Status: e.Status, Impact: e.Impact, Title: e.Title,
+			Message: e.Message, UpdatedAt: rows.Time(3), AcceptedAt: rows.Time(4), ExpiresAt: rows.Time(5),
+			PlannedAt: rows.Time(6), Audience: int(rows.Int(7)), Progress: make(map[string]map[dispatcher.Outcome]int),
+		})
+	}
+	return list, rows.Err()
+}
+
+// progress reads the incident's rows, one range of the key, each with its target's
+// channel.
+const progress = `SELECT d.sequence, coalesce(t.channel, ''), d.outcome, count(*) FROM deliveries d
+	LEFT JOIN targets t ON t.id = d.target WHERE d.incident = ? GROUP BY 1, 2, 3`
+
+func addProgress(tx *sqlitedb.Tx, id int64, updates []store.Update) error {
+	bySequence := make(map[int64]map[string]map[dispatcher.Outcome]int, len(updates))
+	for _, u := range updates {
+		if u.Sequence > 0 {
+			bySequence[int64(u.Sequence)] = u.Progress
+		}
+	}
+	rows := tx.Query(progress, id)
+	for rows.Next() {
+		channels := bySequence[rows.Int(0)]
+		if channels == nil {
+			continue
+		}
+		name := rows.Text(1)
+		if channels[name] == nil {
+			channels[name] = make(map[dispatcher.Outcome]int)
+		}
+		channels[name][dispatcher.Outcome(rows.Int(2))] = int(rows.Int(3))
+	}
+	return rows.Err()
+}
+
+// deliveriesOf walks the key from a cursor on; the filters left open match all.
+const deliveriesOf = `SELECT d.target, coalesce(t.channel, ''), d.sequence, d.outcome, d.attempt, d.class, d.detail,
+	d.due_at, d.sent_at, d.done_at FROM deliveries d LEFT JOIN targets t ON t.id = d.target
+	WHERE d.incident = ? AND (d.target, d.sequence) > (?, ?) AND d.target <= ?
+	AND (? < 0 OR d.outcome = ?) AND (? = 0 OR d.sequence = ?)
+	ORDER BY d.target, d.sequence LIMIT ?`
+
+// Deliveries implements store.History.
+func (s *Store) Deliveries(ctx context.Context, id int64, f store.DeliveryFilter) ([]store.Delivery, error) {
+	after, last, outcome := f.After, int64(math.MaxInt64), -1
+	if f.Target != 0 {
+		last = f.Target
+		if after.Target < f.Target {
+			after = dispatcher.Row{Target: f.Target}
+		}
+	}
+	if f.Outcome != nil {
+		outcome = int(*f.Outcome)
+	}
+	limit := f.Limit
+	if limit <= 0 {
+		limit = -1
+	}
+	var list []store.Delivery
+	err := s.read(ctx, func(tx *sqlitedb.Tx) error {
+		rows := tx.Query(deliveriesOf, id, after.Target, after.Sequence, last, outcome, outcome, f.Sequence, f.Sequence, limit)
+		for rows.Next() {
+			d := store.Delivery{
+				Target: rows.Int(0), Channel: rows.Text(1), Sequence: int(rows.Int(2)), Outcome: dispatcher.Outcome(rows.Int(3)),
+				Attempt: int(rows.Int(4)), Detail: rows.Text(6), DueAt: rows.Time(7), SentAt: rows.Time(8), DoneAt: rows.Time(9),
+			}
+			if class := channels.Class(rows.Int(5)); class != 0 {
+				d.Class = class.String()
+			}
+			list = append(list, d)
+		}
+		return rows.Err()
+	})
+	return list, err
+}
+
+const knownUpdate = `SELECT 1 FROM incidents i JOIN updates u ON u.incident = i.id
+	WHERE i.page = ? AND i.incident_id = ? AND u.update_id = ?`
+
+// KnownUpdate implements store.History.
+func (s *Store) KnownUpdate(ctx context.Context, page, incidentID, updateID string) (known bool, err error) {
+	err = s.read(ctx, func(tx *sqlitedb.Tx) (err error) {
+		known, err = exists(tx, knownUpdate, page, incidentID, updateID)
+		return err
+	})
+	return known, err
+}

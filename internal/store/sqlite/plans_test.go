@@ -1,0 +1,101 @@
+package sqlite
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/tocsin/tocsin/incident"
+	"github.com/tocsin/tocsin/internal/sqlitedb"
+)
+
+// TestQueryPlans proves the indexes: every hot query runs as said here, and none
+// sorts, or scans a table that grows. (SQLite's keyset on an audience uses two of
+// the three columns; within them stands one stripe of one provider.)
+func TestQueryPlans(t *testing.T) {
+	incidentsOf := func(page string, status incident.Status) string {
+		q, _ := listIncidents(page, status)
+		return q
+	}
+	for _, c := range []struct {
+		name, query string
+		args        int
+		want        []string
+	}{
+		{"audience", subscribed, 10, []string{
+			"SEARCH t USING INDEX targets_audience (incident=? AND page=? AND test=? AND (stripe,provider)>(?,?))",
+			"CORRELATED SCALAR SUBQUERY 2", "SEARCH c USING PRIMARY KEY (target=?)", "LIST SUBQUERY 1", "SCAN json_each VIRTUAL TABLE INDEX 1:", "CREATE BLOOM FILTER"}},
+		{"inline audience", inlined, 8, []string{
+			"SEARCH t USING INDEX targets_audience (incident=? AND page=? AND test=? AND (stripe,provider)>(?,?))"}},
+		{"older rows", older, 3, []string{"SEARCH deliveries USING PRIMARY KEY (incident=? AND target=? AND sequence<?)"}},
+		{"changed targets", changedTargets, 1, []string{"SEARCH targets USING COVERING INDEX targets_revision (revision>?)"}},
+		{"changed target", changedTarget, 2, []string{"SEARCH targets USING INTEGER PRIMARY KEY (rowid=?)"}},
+		{"verify", rowIsOurs, 4, []string{"SEARCH deliveries USING PRIMARY KEY (incident=? AND target=? AND sequence=?)"}},
+		{"newer", newerRow, 3, []string{"SEARCH deliveries USING PRIMARY KEY (incident=? AND target=? AND sequence>?)"}},
+		{"blocked", olderOpen, 3, []string{"SEARCH deliveries USING PRIMARY KEY (incident=? AND target=? AND sequence<?)"}},
+		{"settle delivered", settleDelivered, 8, []string{"SEARCH deliveries USING PRIMARY KEY (incident=? AND target=? AND sequence=?)"}},
+		{"settle tried", settleTried, 12, []string{"SEARCH deliveries USING PRIMARY KEY (incident=? AND target=? AND sequence=?)"}},
+		{"settle untried", settleUntried, 10, []string{"SEARCH deliveries USING PRIMARY KEY (incident=? AND target=? AND sequence=?)"}},
+		{"due", due, 2, []string{
+			"CO-ROUTINE d", "SEARCH deliveries USING INDEX deliveries_waiting (due_at<?)", "SCAN d",
+			"SEARCH u USING INDEX updates_sequence (incident=? AND sequence=?)", "SEARCH i USING INTEGER PRIMARY KEY (rowid=?)",
+			"SEARCH t USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN",
+			"CORRELATED SCALAR SUBQUERY 1", "SEARCH n USING PRIMARY KEY (incident=? AND target=? AND sequence>?)",
+			"CORRELATED SCALAR SUBQUERY 2", "SEARCH o USING PRIMARY KEY (incident=? AND target=? AND sequence<?)"}},
+		{"backlog", backlog, 1, []string{"SCAN deliveries USING INDEX deliveries_waiting"}},
+		{"oldest due", backlogDue, 1, []string{"SEARCH deliveries USING INDEX deliveries_waiting (due_at<?)"}},
+		{"lease over", lapsed[0], 2, []string{"SEARCH batches USING INDEX batches_claimed (lease_until<?)"}},
+		{"unpublished", lapsed[1], 2, []string{"SEARCH batches USING INDEX batches_unpublished (written_at<?)"}},
+		{"unclaimed", lapsed[2], 2, []string{"SEARCH batches USING INDEX batches_unclaimed (published_at>? AND published_at<?)"}},
+		{"expiring updates", expiring, 1, []string{"SEARCH updates USING INDEX updates_expiring (expires_at<?)"}},
+		{"open rows of an incident", openRows, 5, []string{
+			"SEARCH deliveries USING PRIMARY KEY (incident=? AND (target,sequence)>(?,?))",
+			"CORRELATED SCALAR SUBQUERY 1", "SEARCH t USING INTEGER PRIMARY KEY (rowid=?)"}},
+		{"open rows of an update", openOf, 4, []string{
+			"SEARCH deliveries USING PRIMARY KEY (incident=? AND target>?)",
+			"CORRELATED SCALAR SUBQUERY 1", "SEARCH t USING INTEGER PRIMARY KEY (rowid=?)"}},
+		{"unplanned", unplanned, 1, []string{
+			"SCAN u USING INDEX updates_planning", "SEARCH i USING INTEGER PRIMARY KEY (rowid=?)"}},
+		{"state of an incident", selectIncidentState, 2, []string{
+			"SEARCH i USING INDEX incidents_name (page=? AND incident_id=?)", "SEARCH u USING INDEX updates_sequence (incident=? AND sequence=?)"}},
+		{"timeline", timeline, 3, []string{
+			"SEARCH updates USING INDEX updates_sequence (incident=? AND sequence<?)",
+			"SCALAR SUBQUERY 1", "SEARCH updates USING INDEX updates_sequence (incident=? AND sequence=?)"}},
+		{"target by external id", selectTarget + targetByExternal, 2, []string{"SEARCH targets USING INDEX targets_external (page=? AND external_id=?)"}},
+		{"inline target", selectTarget + targetInline, 3, []string{"SEARCH targets USING INDEX targets_inline (incident=? AND channel=? AND address=?)"}},
+		{"listed targets", selectTarget + targetsListed, 2, []string{"SEARCH targets USING INTEGER PRIMARY KEY (rowid>?)"}},
+		{"incidents", incidentsOf("", ""), 2, []string{"SEARCH incidents USING INTEGER PRIMARY KEY (rowid<?)"}},
+		{"incidents of a page", incidentsOf("default", ""), 3, []string{"SEARCH incidents USING INDEX incidents_page (page=? AND rowid<?)"}},
+		{"incidents of a status", incidentsOf("", "resolved"), 3, []string{"SEARCH incidents USING INDEX incidents_status (status=? AND rowid<?)"}},
+		{"incidents of both", incidentsOf("default", "resolved"), 4, []string{"SEARCH incidents USING INDEX incidents_page_status (page=? AND status=? AND rowid<?)"}},
+		{"deliveries", deliveriesOf, 9, []string{
+			"SEARCH d USING PRIMARY KEY (incident=? AND (target,sequence)>(?,?) AND target<?)", "SEARCH t USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN"}},
+		{"progress", progress, 1, []string{
+			"SEARCH d USING PRIMARY KEY (incident=?)", "SEARCH t USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN", "USE TEMP B-TREE FOR GROUP BY"}},
+		{"known update", knownUpdate, 3, []string{
+			"SEARCH i USING COVERING INDEX incidents_name (page=? AND incident_id=?)", "SEARCH u USING COVERING INDEX updates_name (incident=? AND update_id=?)"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := openFixture(t, t.TempDir(), nil).Store.(*Store)
+			if got := explain(t, s, c.query, c.args); !slices.Equal(got, c.want) {
+				t.Errorf("runs as\n\t%s\nwant\n\t%s", strings.Join(got, "\n\t"), strings.Join(c.want, "\n\t"))
+			}
+		})
+	}
+}
+
+func explain(t *testing.T, s *Store, query string, args int) []string {
+	t.Helper()
+	var plan []string
+	err := s.read(t.Context(), func(tx *sqlitedb.Tx) error {
+		rows := tx.Query("EXPLAIN QUERY PLAN "+query, make([]any, args)...)
+		for rows.Next() {
+			plan = append(plan, rows.Text(3))
+		}
+		return rows.Err()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return plan
+}

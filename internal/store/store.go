@@ -1,0 +1,128 @@
+// Package store names what the engine keeps besides the dispatcher's ledger:
+// targets, and the answers to "who was told, when, who not, and why". The
+// adapters (store/sqlite; store/postgres) implement both this and
+// dispatcher.Ledger on one database, and pass the suite in storetest.
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/tocsin/tocsin/dispatcher"
+	"github.com/tocsin/tocsin/incident"
+)
+
+// ErrNotFound is returned (wrapped) where the named thing does not exist.
+var ErrNotFound = errors.New("not found")
+
+// ErrFull is returned (wrapped) when the disk or the database's size limit
+// allows no more writes; over HTTP it becomes 507.
+var ErrFull = errors.New("the store is full")
+
+// Route says which group and provider a target's deliveries belong to, as
+// ("webhook", "hooks.example.com:443") or ("smtp:main", "main"). An error is an
+// *incident.Invalid.
+type Route func(t *incident.Target) (group, provider string, err error)
+
+// Targets is the subscription side of a store. Implementations are safe for
+// concurrent use.
+type Targets interface {
+	// Upsert writes targets in one transaction: one with a known ExternalID
+	// (within its page) replaces that target, others are added. It sets each
+	// ID, and returns for every target whether it existed and changed. An
+	// unchanged target is not written and does not count as changed.
+	Upsert(ctx context.Context, targets []*incident.Target) ([]Upserted, error)
+	// Target returns one target, secrets included; ErrNotFound.
+	Target(ctx context.Context, id int64) (*incident.Target, error)
+	// ListTargets returns up to limit targets with an ID above after, by ID.
+	ListTargets(ctx context.Context, after int64, limit int) ([]*incident.Target, error)
+	// Patch applies change to the stored target in one transaction and
+	// returns the result.
+	Patch(ctx context.Context, id int64, change func(*incident.Target) error) (*incident.Target, error)
+	// Delete removes a target; its ledger rows stay. ErrNotFound.
+	Delete(ctx context.Context, id int64) error
+}
+
+// Upserted is what became of one target.
+type Upserted struct {
+	ID      int64
+	Existed bool
+	Changed bool
+}
+
+// Incident is an incident as listed.
+type Incident struct {
+	Key        int64 // the store's
+	Page       string
+	IncidentID string
+	Status     incident.Status
+	Impact     incident.Impact // of the latest update
+	Components []string        // of the latest update
+	StartedAt  time.Time
+	UpdatedAt  time.Time
+	Stopped    bool
+}
+
+// Update is one update of an incident's history.
+type Update struct {
+	Sequence   int // 0 for a stale one, which was kept and not sent
+	UpdateID   string
+	Status     incident.Status
+	Impact     incident.Impact
+	Title      string
+	Message    string
+	UpdatedAt  time.Time
+	AcceptedAt time.Time
+	ExpiresAt  time.Time
+	PlannedAt  time.Time // zero while the plan runs
+	Audience   int       // deliveries planned so far
+	// Progress counts deliveries by channel and outcome.
+	Progress map[string]map[dispatcher.Outcome]int
+}
+
+// Delivery is one row of the ledger, as shown.
+type Delivery struct {
+	Target   int64
+	Channel  string
+	Sequence int
+	Outcome  dispatcher.Outcome
+	Attempt  int
+	Class    string
+	Detail   string
+	DueAt    time.Time
+	SentAt   time.Time
+	DoneAt   time.Time
+}
+
+// DeliveryFilter chooses ledger rows of one incident. Zero fields choose all.
+type DeliveryFilter struct {
+	Outcome  *dispatcher.Outcome
+	Target   int64
+	Sequence int
+	After    dispatcher.Row // keyset cursor: rows after this one
+	Limit    int
+}
+
+// History answers questions about incidents. Implementations are safe for
+// concurrent use and never hold up the ledger's writer.
+type History interface {
+	// Incidents lists incidents of a page ("" for all) with a status ("" for
+	// any), newest first; before is the Key of the last one of the previous
+	// answer, 0 at the beginning.
+	Incidents(ctx context.Context, page string, status incident.Status, before int64, limit int) ([]Incident, error)
+	// Incident returns one incident with its updates, newest first, and
+	// their progress; ErrNotFound.
+	Incident(ctx context.Context, page, incidentID string) (*Incident, []Update, error)
+	// Deliveries returns ledger rows of an incident by (target, sequence).
+	Deliveries(ctx context.Context, incident int64, f DeliveryFilter) ([]Delivery, error)
+	// KnownUpdate says whether this update_id was accepted before for the
+	// incident, stale ones included; false for an unknown incident.
+	KnownUpdate(ctx context.Context, page, incidentID, updateID string) (bool, error)
+}
+
+// Health is what a store can say of itself.
+type Health interface {
+	// Ping returns nil if the store can be read and written now.
+	Ping(ctx context.Context) error
+}

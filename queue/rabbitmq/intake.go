@@ -1,0 +1,235 @@
+package rabbitmq
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/tocsin/tocsin/queue"
+)
+
+// Headers of events. Producers need none of them.
+const (
+	headerSource     = "tocsin-source"      // "http", "alerts"
+	headerReceivedAt = "tocsin-received-at" // ms since 1970
+	headerReason     = "tocsin-reason"      // why an event is invalid
+	headerField      = "tocsin-field"       // which field of it is at fault, if one is
+	headerRoutingKey = "tocsin-routing-key" // what an invalid event was published with
+)
+
+// maxShort is what AMQP allows a short string, such as message_id.
+const maxShort = 255
+
+const (
+	maxReason = 1024
+	maxField  = 256
+)
+
+// Offer implements [queue.Intake].
+func (b *Broker) Offer(ctx context.Context, e *queue.Event) error {
+	if len(e.Body) > queue.MaxEventBytes {
+		return fmt.Errorf("rabbitmq: the event has %d bytes, at most %d are allowed", len(e.Body), queue.MaxEventBytes)
+	}
+	if len(e.UpdateID) > maxShort {
+		return fmt.Errorf("rabbitmq: the update id has %d bytes, at most %d are allowed", len(e.UpdateID), maxShort)
+	}
+	now := time.Now()
+	return b.send(ctx, 1, func(int) (message, error) {
+		return message{
+			route{b.names.incidents, "tocsin.offered"},
+			amqp.Publishing{
+				Headers:      amqp.Table{headerSource: e.Source, headerReceivedAt: now.UnixMilli()},
+				ContentType:  "application/json",
+				DeliveryMode: amqp.Persistent,
+				MessageId:    e.UpdateID,
+				Timestamp:    now,
+				Body:         e.Body,
+			},
+		}, nil
+	})
+}
+
+// Take implements [queue.Intake]. Events that are too large are concluded as
+// invalid here.
+func (b *Broker) Take(ctx context.Context, limit int) ([]*queue.Event, error) {
+	for {
+		handles, err := b.takeFrom(ctx, intake, limit)
+		if err != nil {
+			return nil, err
+		}
+		events := make([]*queue.Event, 0, len(handles))
+		for i, h := range handles {
+			if len(h.item.body) <= queue.MaxEventBytes {
+				events = append(events, h.event())
+				continue
+			}
+			err := b.conclude(ctx, []*handle{h}, []queue.Verdict{{
+				Result: invalid,
+				Reason: fmt.Sprintf("the event has %d bytes, at most %d are allowed: only so many are kept here", len(h.item.body), queue.MaxEventBytes),
+			}})
+			if err == nil {
+				continue
+			}
+			h.in.putBack(handles[i:])
+			if len(events) > 0 {
+				return events, nil
+			}
+			return nil, err
+		}
+		if len(events) > 0 {
+			return events, nil
+		}
+	}
+}
+
+func (h *handle) event() *queue.Event {
+	return &queue.Event{Body: h.item.body, UpdateID: h.item.messageID, ReceivedAt: h.item.received, Source: h.item.source, Tag: h}
+}
+
+// source keeps to the known words: anybody can publish, and it becomes a label.
+func source(headers amqp.Table) string {
+	switch s, _ := headers[headerSource].(string); s {
+	case "http", "alerts":
+		return s
+	}
+	return "amqp"
+}
+
+func receivedAt(headers amqp.Table, now time.Time) time.Time {
+	if ms := whole(headers[headerReceivedAt]); ms > 0 && ms <= now.UnixMilli() {
+		return time.UnixMilli(ms)
+	}
+	return now
+}
+
+// whole is a header's number, whatever type it came with; 0 if it is none.
+func whole(v any) int64 {
+	switch n := v.(type) {
+	case int64:
+		return n
+	case int32:
+		return int64(n)
+	case int16:
+		return int64(n)
+	case int8:
+		return int64(n)
+	case byte:
+		return int64(n)
+	case uint16:
+		return int64(n)
+	case uint32:
+		return int64(n)
+	}
+	return 0
+}
+
+const invalid = "invalid"
+
+// Conclude implements [queue.Intake]. On an error nothing was removed: call it
+// again; an invalid event may then be set aside twice. Events of an earlier
+// connection are passed over, they come again.
+func (b *Broker) Conclude(ctx context.Context, events []*queue.Event, verdicts []queue.Verdict) error {
+	if len(events) != len(verdicts) {
+		return fmt.Errorf("rabbitmq: %d events were concluded with %d verdicts", len(events), len(verdicts))
+	}
+	var handles []*handle
+	var theirs []queue.Verdict
+	for i, e := range events {
+		if h, ok := e.Tag.(*handle); ok && h.live() {
+			handles = append(handles, h)
+			theirs = append(theirs, verdicts[i])
+		}
+	}
+	return b.conclude(ctx, handles, theirs)
+}
+
+// conclude sets the invalid ones aside, then replies, then acks. A crash in
+// between repeats what came before it: twice aside or replied, never lost.
+func (b *Broker) conclude(ctx context.Context, handles []*handle, verdicts []queue.Verdict) error {
+	var aside []message
+	for i, h := range handles {
+		if verdicts[i].Result == invalid {
+			aside = append(aside, b.aside(&h.item, verdicts[i]))
+		}
+	}
+	if err := b.send(ctx, len(aside), func(i int) (message, error) { return aside[i], nil }); err != nil {
+		return err
+	}
+	for i, h := range handles {
+		if h.live() {
+			b.reply(&h.item, verdicts[i])
+		}
+	}
+	for _, h := range handles {
+		h.ack()
+	}
+	return nil
+}
+
+// aside is the event for the operator. The producer's own headers don't go
+// with it: they may fill a frame, and then ours would break the connection.
+func (b *Broker) aside(it *item, v queue.Verdict) message {
+	headers := amqp.Table{headerReason: clip(v.Reason, maxReason), headerRoutingKey: it.routingKey, headerSource: it.source}
+	if v.Field != "" {
+		headers[headerField] = clip(v.Field, maxField)
+	}
+	return message{
+		route{"", b.names.invalid},
+		amqp.Publishing{
+			Headers:      headers,
+			ContentType:  it.contentType,
+			DeliveryMode: amqp.Persistent,
+			MessageId:    it.messageID,
+			Timestamp:    time.Now(),
+			Body:         it.body[:min(len(it.body), queue.MaxEventBytes)],
+		},
+	}
+}
+
+func clip(s string, limit int) string {
+	return strings.ToValidUTF8(s[:min(len(s), limit)], "")
+}
+
+// replyVerdict is the body of a reply; docs/producers.md describes it.
+type replyVerdict struct {
+	Result     string `json:"result"`
+	IncidentID string `json:"incident_id,omitempty"`
+	UpdateID   string `json:"update_id,omitempty"`
+	Sequence   int    `json:"sequence,omitempty"`
+	Field      string `json:"field,omitempty"`
+	Reason     string `json:"reason,omitempty"`
+}
+
+// replyAllowed keeps producers from making Tocsin write to its own queues.
+func replyAllowed(to string) bool {
+	return to != "" && !strings.HasPrefix(to, prefix)
+}
+
+// reply sends the verdict where the producer asked for one. It is a courtesy:
+// nothing waits for it, and it is left out while the broker is under an alarm.
+func (b *Broker) reply(it *item, v queue.Verdict) {
+	if !replyAllowed(it.replyTo) {
+		return
+	}
+	p, blocked := b.publishing.state()
+	if p == nil || blocked {
+		return
+	}
+	body, err := json.Marshal(replyVerdict{
+		Result: v.Result, IncidentID: clip(v.IncidentID, maxReason), UpdateID: clip(v.UpdateID, maxReason), Sequence: v.Sequence,
+		Field: clip(v.Field, maxField), Reason: clip(v.Reason, maxReason),
+	})
+	if err != nil {
+		return // strings and an int don't fail
+	}
+	_ = p.replies.Publish("", it.replyTo, false, false, amqp.Publishing{
+		ContentType:   "application/json",
+		CorrelationId: it.correlationID,
+		Timestamp:     time.Now(),
+		Body:          body,
+	})
+}
