@@ -156,9 +156,12 @@ func (e *Engine) acceptSlice(ctx context.Context, events []*queue.Event) ([]queu
 		}
 		verdicts[i] = v
 		e.meter.EventAccepted(events[i].Source, v.Result)
-		e.log.Info("event "+v.Result, "page", a.Event.Page, "incident", a.Event.IncidentID,
-			"sequence", acc.Sequence, "status", a.Event.Status, "impact", a.Event.Impact,
-			"field", acc.Field, "reason", acc.Reason)
+		told := []any{"page", a.Event.Page, "incident", a.Event.IncidentID,
+			"sequence", acc.Sequence, "status", a.Event.Status, "impact", a.Event.Impact}
+		if acc.Reason != "" {
+			told = append(told, "field", acc.Field, "reason", acc.Reason)
+		}
+		e.log.Info("event "+v.Result, told...)
 	}
 	return verdicts, plans, nil
 }

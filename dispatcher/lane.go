@@ -3,6 +3,7 @@ package dispatcher
 import (
 	"time"
 
+	"github.com/tocsin/tocsin/channels"
 	"github.com/tocsin/tocsin/queue"
 	"github.com/tocsin/tocsin/ratelimit"
 )
@@ -52,15 +53,20 @@ type held struct {
 	next *held // the next newer delivery of the same (incident, target)
 
 	state    progress
-	slow     bool // in flight in the slow class
-	recalled bool // its target changed while it was in flight
-	attempt  int  // attempts made
-	since    time.Time
-	order    uint64    // of admission, among those of one since
-	due      time.Time // steady, while delayed
-	index    int32     // in the lane's heap
-	epoch    uint32    // of the lane's breaker, at the start
-	verdict  func(error)
+	slow     bool     // in flight in the slow class
+	recalled bool     // its target changed while it was in flight
+	attempt  int      // attempts made
+	last     struct { // what the last of them came to, if that is not in the ledger
+		class  channels.Class
+		detail string
+		sentAt time.Time
+	}
+	since   time.Time
+	order   uint64    // of admission, among those of one since
+	due     time.Time // steady, while delayed
+	index   int32     // in the lane's heap
+	epoch   uint32    // of the lane's breaker, at the start
+	verdict func(error)
 }
 
 func (h *held) key() slot { return slot{h.hold.lease.Incident, h.d.Target} }

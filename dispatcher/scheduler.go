@@ -403,7 +403,8 @@ func (s *scheduler) again(d *held, st Settlement, retryAfter time.Duration) {
 	}
 	due := s.now.Add(wait)
 	l := d.lane
-	if s.draining || d.recalled || st.Class == channels.NotSent || wait >= s.opt.LaneWait || due.After(d.hold.deadline) ||
+	expires := s.now.Add(d.hold.lease.ExpiresAt.Sub(s.wall))
+	if s.draining || d.recalled || !due.Before(expires) || st.Class == channels.NotSent || wait >= s.opt.LaneWait || due.After(d.hold.deadline) ||
 		l.breaker != nil && l.breaker.isOpen() {
 		st.DueAt = s.wall.Add(wait)
 		if l.breaker != nil && l.breaker.isOpen() {
@@ -415,6 +416,7 @@ func (s *scheduler) again(d *held, st Settlement, retryAfter time.Duration) {
 		return
 	}
 	d.state, d.due = delayed, due
+	d.last.class, d.last.detail, d.last.sentAt = st.Class, st.Detail, st.SentAt
 	l.delayed.push(d)
 }
 
@@ -427,6 +429,12 @@ func (s *scheduler) settle(d *held, st Settlement) {
 	st.Attempt = d.attempt
 	if st.DoneAt.IsZero() {
 		st.DoneAt = s.wall
+	}
+	if st.Class == 0 {
+		st.Class, st.SentAt = d.last.class, d.last.sentAt
+		if st.Detail == "" {
+			st.Detail = d.last.detail
+		}
 	}
 	wasSettling := d.state == settling
 	if d.state == queued || d.state == delayed {

@@ -51,12 +51,6 @@ func FuzzReply(f *testing.F) {
 		if len(got.words) > maxWords || got.status/100 == 2 && len(got.words) > 0 {
 			t.Errorf("%d bytes of words", len(got.words))
 		}
-		if got.clean && s.read != len(text) && len(c.unread) == 0 {
-			// What was not read is the next exchange's trouble, which Quiet sees.
-			if s.read > len(text) {
-				t.Error("read more than there is")
-			}
-		}
 		if got.clean && r.buf.Buffered() > 0 {
 			t.Error("clean with something left")
 		}

@@ -13,11 +13,8 @@ import (
 	amqp "github.com/rabbitmq/amqp091-go"
 )
 
-// The exchange that events are published to, and how long a broker may take.
-const (
-	incidentsExchange = "tocsin.incidents"
-	producerPatience  = 15 * time.Second
-)
+// producerPatience is how long a broker may take to let us in, and to confirm.
+const producerPatience = 15 * time.Second
 
 // producer publishes events to a broker as any AMQP 0-9-1 client can: it
 // declares nothing and knows nothing of the engine.
@@ -71,12 +68,13 @@ func withoutURL(err error) error {
 	return err
 }
 
-// publish returns once the broker has the event durably in the intake queue.
-func (p *producer) publish(ctx context.Context, body []byte, updateID string) error {
+// publish returns once the broker has the event durably in the intake queue
+// behind the exchange.
+func (p *producer) publish(ctx context.Context, exchange string, body []byte, updateID string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, producerPatience,
 		unavailableError(fmt.Errorf("the broker at %s took the event and confirmed nothing; it may be out of memory or disk", p.host)))
 	defer cancel()
-	confirm, err := p.channel.PublishWithDeferredConfirmWithContext(ctx, incidentsExchange, "cli", true, false, amqp.Publishing{
+	confirm, err := p.channel.PublishWithDeferredConfirmWithContext(ctx, exchange, "cli", true, false, amqp.Publishing{
 		ContentType: "application/json", DeliveryMode: amqp.Persistent, MessageId: updateID, Timestamp: time.Now(), Body: body})
 	if err != nil {
 		return p.lost(err)
@@ -88,13 +86,13 @@ func (p *producer) publish(ctx context.Context, body []byte, updateID string) er
 		}
 		return context.Cause(ctx)
 	}
-	select {
-	case <-p.returns: // comes before the confirm
-		return unavailableError(fmt.Errorf("the broker at %s has no queue for events; start the engine once with this broker: tocsin serve --queue amqp://…", p.host))
-	default:
-	}
 	if confirmed {
-		return nil
+		select {
+		case <-p.returns: // comes before the confirm
+			return unavailableError(fmt.Errorf("the broker at %s has no queue for events; start the engine once with this broker: tocsin serve --queue amqp://…", p.host))
+		default:
+			return nil
+		}
 	}
 	select {
 	case closed := <-p.closed:
@@ -106,9 +104,23 @@ func (p *producer) publish(ctx context.Context, body []byte, updateID string) er
 
 func (p *producer) lost(err error) error {
 	if e, ok := errors.AsType[*amqp.Error](err); ok && e.Code == amqp.NotFound {
-		err = errors.New("it has no exchange tocsin.incidents; start the engine once with this broker: tocsin serve --queue amqp://…")
+		err = errors.New("it has no exchange by this name; start the engine once with this broker: tocsin serve --queue amqp://…")
 	}
 	return unavailableError(fmt.Errorf("the broker at %s did not take the event: %w", p.host, err))
+}
+
+// remove deletes exchanges and queues that nobody needs any more. What isn't
+// there counts as deleted.
+func (p *producer) remove(exchanges, queues []string) error {
+	var errs []error
+	for _, name := range queues {
+		_, err := p.channel.QueueDelete(name, false, false, false)
+		errs = append(errs, err)
+	}
+	for _, name := range exchanges {
+		errs = append(errs, p.channel.ExchangeDelete(name, false, false))
+	}
+	return errors.Join(errs...)
 }
 
 func (p *producer) close() {

@@ -23,13 +23,13 @@ import (
 
 type demoCommand struct {
 	Targets   int           `default:"10000" help:"How many webhooks there are, each a host of its own (10,000)."`
-	Queue     string        `default:"sqlite" placeholder:"sqlite|URL" help:"sqlite, embedded, or an amqp:// URL of a RabbitMQ that nobody else uses."`
+	Queue     string        `default:"sqlite" placeholder:"sqlite|URL" help:"sqlite, embedded, or an amqp:// URL of RabbitMQ, where the demo keeps to names of its own."`
 	Mix       string        `default:"${mix}" placeholder:"MIX" help:"Which part of the targets fails how, in percent; the others are healthy (${mix})."`
 	Hold      time.Duration `help:"Healthy targets answer only after this, at most 30s."`
 	Pause     time.Duration `default:"2s" help:"Least time between two updates."`
-	Publisher string        `placeholder:"COMMAND" help:"With a broker: a shell command that publishes the event on its stdin instead of us; $$TOCSIN_QUEUE is the URL."`
+	Publisher string        `placeholder:"COMMAND" help:"With a broker: a shell command that publishes the event on its stdin instead of us; $$TOCSIN_QUEUE is the URL, $$TOCSIN_EXCHANGE the exchange."`
 	JSON      bool          `name:"json" help:"Print the report as JSON."`
-	Keep      bool          `help:"Keep the folder with the data and logs."`
+	Keep      bool          `help:"Keep the folder with the data and logs, and what is on the broker."`
 }
 
 // Help is shown by --help.
@@ -44,7 +44,7 @@ func (*demoCommand) Help() string {
     tocsin demo --mix silent=5,429=5:1s-2s:x2,500=5
     tocsin demo --mix "" --hold 1s
     tocsin demo --queue amqp://guest:guest@127.0.0.1:5672/
-    tocsin demo --queue amqp://… --publisher 'amqp-publish -u $TOCSIN_QUEUE -e tocsin.incidents -r any -p'
+    tocsin demo --queue amqp://… --publisher 'amqp-publish -u $TOCSIN_QUEUE -e $TOCSIN_EXCHANGE -r any -p'
 
 Kinds in a mix: slow, 429, 500 (both at first only), silent, dead (500 for good), gone (410), reset. Latency is from the ` +
 		`moment the event was accepted (202 or confirm) to the moment the receiver answered, of healthy targets; ` +
@@ -127,12 +127,19 @@ func (d *demo) clean(keep bool) error {
 			_ = c.stop(5 * time.Second) // how it ended was told where it mattered
 		}
 	}
+	var err error
+	if d.engine != nil && overBroker(d.command.Queue) && !keep {
+		err = d.cleanBroker()
+	}
 	if keep {
 		fmt.Fprintf(d.stderr, "Kept: %s\n", d.folder)
 		return nil
 	}
-	return os.RemoveAll(d.folder)
+	return errors.Join(err, os.RemoveAll(d.folder))
 }
+
+// deployment is what the engine calls itself on a broker.
+func (d *demo) deployment() string { return strings.ToLower(d.incident) }
 
 func (d *demo) run(ctx context.Context) (*demoReport, error) {
 	if err := d.startPeers(ctx); err != nil {
@@ -226,7 +233,7 @@ deployment: %s
 egress: {allow: ["127.0.0.0/8:%d"], http: true}
 webhook: {connect_timeout: 2s, timeout: %s}
 retry: {base: 500ms, cap: 4s, expires_after: 1h}
-`, address, filepath.Join(d.folder, "data"), strings.ToLower(d.incident), d.receivers.Port, d.timeout())
+`, address, filepath.Join(d.folder, "data"), d.deployment(), d.receivers.Port, d.timeout())
 	file := filepath.Join(d.folder, "tocsin.yaml")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		return fmt.Errorf("configuration of the demo: %w", err)
@@ -298,5 +305,5 @@ func (d *demo) updateID(n int) string { return fmt.Sprintf("%s-%d", d.incident, 
 // expiry is when attempts on dead targets end: soon enough to wait for, late
 // enough for a slow machine to reach everyone else.
 func (d *demo) expiry() time.Duration {
-	return 20*time.Second + d.timeout() + time.Duration(d.command.Targets)*time.Millisecond
+	return 15*time.Second + d.timeout() + time.Duration(d.command.Targets)*time.Millisecond
 }

@@ -34,12 +34,12 @@ func (d *demo) publishToBroker(ctx context.Context, body []byte, n int) error {
 		return err
 	}
 	defer producer.close()
-	return producer.publish(ctx, body, d.updateID(n))
+	return producer.publish(ctx, d.brokerName("incidents"), body, d.updateID(n))
 }
 
 func (d *demo) publishByCommand(ctx context.Context, body []byte) error {
 	command := exec.CommandContext(ctx, "sh", "-c", d.command.Publisher)
-	command.Env = append(d.environ(), "TOCSIN_QUEUE="+d.command.Queue)
+	command.Env = append(d.environ(), "TOCSIN_QUEUE="+d.command.Queue, "TOCSIN_EXCHANGE="+d.brokerName("incidents"))
 	command.Stdin = bytes.NewReader(body)
 	command.WaitDelay = 5 * time.Second
 	if out, err := command.CombinedOutput(); err != nil {
@@ -47,6 +47,32 @@ func (d *demo) publishByCommand(ctx context.Context, body []byte) error {
 			return ctx.Err()
 		}
 		return fmt.Errorf("the publisher command failed (%w): %s", err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}
+
+// brokerName names what the engine has on the broker: the demo is a deployment
+// of its own and shares nothing with others there.
+func (d *demo) brokerName(what string) string { return "tocsin." + d.deployment() + "." + what }
+
+// cleanBroker removes what the engine left on the broker, which is made to last.
+func (d *demo) cleanBroker() error {
+	ctx, cancel := context.WithTimeout(context.Background(), producerPatience) // also after Ctrl-C
+	defer cancel()
+	producer, err := dialBroker(ctx, d.command.Queue)
+	if err != nil {
+		return err
+	}
+	defer producer.close()
+	var exchanges, queues []string
+	for _, x := range []string{"incidents", "deliver", "updates", "parked"} {
+		exchanges = append(exchanges, d.brokerName(x))
+	}
+	for _, q := range []string{"incidents", "incidents.invalid", "deliver.webhook.urgent", "deliver.webhook.normal", "parked"} {
+		queues = append(queues, d.brokerName(q))
+	}
+	if err := producer.remove(exchanges, queues); err != nil {
+		return fmt.Errorf("what the demo made on the broker, named %s, could not be removed: %w", d.brokerName("*"), err)
 	}
 	return nil
 }

@@ -210,6 +210,21 @@ func TestDemoFinds(t *testing.T) {
 	}
 }
 
+// TestDemo runs the engine itself: whoever recovers in time is told, or gets the
+// newer update instead.
+func TestDemo(t *testing.T) {
+	t.Parallel()
+	code, stdout, stderr := runDemo(t, t.Context(), "", "--json", "--mix", "slow=10:10ms-50ms,429=10:1s,500=10,gone=10")
+	var r demoReport
+	if err := json.Unmarshal([]byte(stdout), &r); err != nil || code != exitDone {
+		t.Fatalf("exit code %d\n%s\n%s", code, stdout, stderr)
+	}
+	webhooks := r.Outcomes["webhook"]
+	if r.Healthy.Delivered != 3*r.Healthy.Targets || webhooks["dead"] < 4 || webhooks["delivered"] < 3*28+2*8 || webhooks["expired"] > 0 {
+		t.Errorf("report %s", stdout)
+	}
+}
+
 func TestDemoReportForPeople(t *testing.T) {
 	t.Parallel()
 	code, stdout, stderr := runDemo(t, t.Context(), "nothing")
@@ -244,7 +259,7 @@ func TestDemoInterrupted(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	code, stdout, stderr := runDemo(t, ctx, "nothing", "--queue", "amqp://nobody", "--publisher", "echo > "+begun)
+	code, stdout, stderr := runDemo(t, ctx, "nothing", "--queue", "amqp://127.0.0.1:1", "--publisher", "echo > "+begun)
 	wg.Wait()
 	if code != exitInterrupted || stdout != "" {
 		t.Errorf("exit code %d\n%s\n%s", code, stdout, stderr)

@@ -18,10 +18,11 @@ import (
 )
 
 type publishCommand struct {
-	To     string `default:"http://127.0.0.1:8080" placeholder:"URL" help:"Where to publish: the engine's API (http, https) or a RabbitMQ broker (amqp, amqps)."`
-	API    string `name:"api" placeholder:"URL" help:"With a broker: the engine's API, to watch the update go out."`
-	NoWait bool   `help:"Return once it is accepted, without watching."`
-	File   string `arg:"" help:"The event as JSON; - reads it from stdin."`
+	To       string `default:"http://127.0.0.1:8080" placeholder:"URL" help:"Where to publish: the engine's API (http, https) or a RabbitMQ broker (amqp, amqps)."`
+	Exchange string `default:"tocsin.incidents" placeholder:"NAME" help:"With a broker: the exchange of the engine; tocsin.NAME.incidents if its deployment has a name."`
+	API      string `name:"api" placeholder:"URL" help:"With a broker: the engine's API, to watch the update go out."`
+	NoWait   bool   `help:"Return once it is accepted, without watching."`
+	File     string `arg:"" help:"The event as JSON; - reads it from stdin."`
 }
 
 // Help is shown by --help.
@@ -92,7 +93,7 @@ func (c *publishCommand) publish(ctx context.Context, p *program, body []byte, e
 	}
 	defer producer.close()
 	id := cmp.Or(event.UpdateID, newID("cli"))
-	if err := producer.publish(ctx, body, id); err != nil {
+	if err := producer.publish(ctx, c.Exchange, body, id); err != nil {
 		return nil, err
 	}
 	return &published{Page: event.Page, IncidentID: event.IncidentID, UpdateID: id}, nil

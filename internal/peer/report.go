@@ -136,5 +136,7 @@ func (f *failures) note(err error) {
 func (f *failures) copy() map[string]int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return maps.Clone(f.count)
+	counts := make(map[string]int, len(f.count)) // never null in JSON
+	maps.Copy(counts, f.count)
+	return counts
 }

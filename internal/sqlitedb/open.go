@@ -216,8 +216,8 @@ func (db *DB) Read(ctx context.Context, fn func(tx *Tx) error) error {
 
 // Write runs fn in a transaction and returns after COMMIT, or with the error of
 // fn after its undoing. fn runs on the writer's goroutine, alone, possibly after
-// other jobs in the same transaction, and must not call Write. It should take
-// milliseconds: everyone else waits. While another program has the file locked,
+// other jobs in the same transaction, possibly twice, and must not call Write. It
+// should take milliseconds: everyone else waits. While another program has the file locked,
 // Write waits until ctx ends; once fn has begun, ctx no longer matters.
 func (db *DB) Write(ctx context.Context, p Priority, fn func(tx *Tx) error) error {
 	return db.writer.do(ctx, p, fn)

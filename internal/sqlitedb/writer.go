@@ -191,16 +191,18 @@ func (w *writer) transaction() bool {
 		}
 		return w.pause()
 	}
-	group, err := w.fill()
-	if err == nil {
-		err = w.commit(group)
-	} else {
+	group, lost := w.fill()
+	if lost {
 		w.rollback()
+		w.redo(group[:len(group)-1])
+	} else if err := w.commit(group); err != nil {
+		for _, j := range group {
+			if j.err == nil {
+				j.err = err
+			}
+		}
 	}
 	for _, j := range group {
-		if j.err == nil {
-			j.err = err
-		}
 		close(j.done)
 	}
 	select {
@@ -225,42 +227,60 @@ func (w *writer) begin() error {
 }
 
 // fill runs jobs, those arriving meanwhile too, until none waits or the time is
-// up. The first needs no savepoint: if it fails, there is nothing else to keep. An
-// error means that the transaction is lost with all its jobs, as SQLite may decide
-// when the disk is full.
-func (w *writer) fill() ([]*job, error) {
-	var group []*job
+// up. The first needs no savepoint: if it fails, there is nothing else to keep.
+// lost says that the last job took the whole transaction with it, as SQLite may
+// have it when the disk is full.
+func (w *writer) fill() (group []*job, lost bool) {
 	start := time.Now()
-	for kept := 0; time.Since(start) < groupTime; kept++ {
+	for time.Since(start) < groupTime {
 		j := w.next()
 		if j == nil {
 			break
 		}
 		group = append(group, j)
-		if kept == 0 {
+		if len(group) == 1 {
 			if w.runJob(j); j.err != nil {
 				break
 			}
 			continue
 		}
 		if err := w.exec("SAVEPOINT job"); err != nil {
-			return group, decided("begin to write", err)
+			j.err = decided("begin to write", err)
+			return group, true
 		}
-		if w.runJob(j); j.err != nil {
-			if w.exec("ROLLBACK TO job") != nil {
-				return group, j.err
-			}
+		w.runJob(j)
+		if j.err != nil && w.exec("ROLLBACK TO job") != nil {
+			return group, true
 		}
 		if err := w.exec("RELEASE job"); err != nil {
-			return group, decided("write to the database", err)
+			j.err = decided("write to the database", err)
+			return group, true
 		}
 	}
-	return group, nil
+	return group, false
 }
 
 func (w *writer) runJob(j *job) {
 	j.err = j.fn(&Tx{w.conn})
 	w.conn.closeRows()
+}
+
+// redo runs the jobs again that had succeeded in a lost transaction, each in its
+// own.
+func (w *writer) redo(group []*job) {
+	for _, j := range group {
+		if j.err != nil {
+			continue
+		}
+		if err := w.begin(); err != nil {
+			j.err = decided("begin to write", err)
+			continue
+		}
+		w.runJob(j)
+		if err := w.commit([]*job{j}); err != nil {
+			j.err = err
+		}
+	}
 }
 
 // commit ends the transaction: with COMMIT if a job succeeded, so that an error

@@ -25,10 +25,17 @@ func TestUnreadableBatchesAreParked(t *testing.T) {
 		t.Fatal(err)
 	}
 	unreadable := map[string][]byte{"garbage": []byte("{}"), "empty": nil, "newer": newer, "cut": readable[:len(readable)-1], "astray": astray}
+	if err := ch.Confirm(false); err != nil {
+		t.Fatal(err)
+	}
 	for id, body := range unreadable {
-		if err := ch.Publish(b.names.deliver, key(queuetest.GroupA, urgent), false, false,
-			amqp.Publishing{MessageId: id, DeliveryMode: amqp.Persistent, Body: body}); err != nil {
+		confirm, err := ch.PublishWithDeferredConfirm(b.names.deliver, key(queuetest.GroupA, urgent), true, false,
+			amqp.Publishing{MessageId: id, DeliveryMode: amqp.Persistent, Body: body})
+		if err != nil {
 			t.Fatal(err)
+		}
+		if acked, err := confirm.WaitContext(patience(t)); err != nil || !acked {
+			t.Fatal(acked, err)
 		}
 	}
 	publish(t, b, queuetest.Batch(3, queuetest.GroupA, true, 1))

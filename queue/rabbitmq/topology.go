@@ -57,7 +57,7 @@ func (t *topology) queues() []queueSpec {
 		args["x-dead-letter-exchange"] = n.parked
 		// A dead letter leaves its queue only once it is in the other; this
 		// needs reject-publish.
-		args["x-dead-letter-strategy"] = "at-most-once"
+		args["x-dead-letter-strategy"] = "at-least-once"
 		args["x-overflow"] = "reject-publish"
 		return args
 	}

@@ -17,6 +17,7 @@ func TestQueryPlans(t *testing.T) {
 		q, _ := listIncidents(page, status)
 		return q
 	}
+	s := openFixture(t, t.TempDir(), nil).Store.(*Store)
 	for _, c := range []struct {
 		name, query string
 		args        int
@@ -76,7 +77,6 @@ func TestQueryPlans(t *testing.T) {
 			"SEARCH i USING COVERING INDEX incidents_name (page=? AND incident_id=?)", "SEARCH u USING COVERING INDEX updates_name (incident=? AND update_id=?)"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			s := openFixture(t, t.TempDir(), nil).Store.(*Store)
 			if got := explain(t, s, c.query, c.args); !slices.Equal(got, c.want) {
 				t.Errorf("runs as\n\t%s\nwant\n\t%s", strings.Join(got, "\n\t"), strings.Join(c.want, "\n\t"))
 			}

@@ -28,6 +28,8 @@ import (
 type Store struct {
 	db    *sqlitedb.DB
 	route store.Route
+	// sweepRows bounds one transaction of Expire and Stop.
+	sweepRows int
 }
 
 var (
@@ -39,7 +41,9 @@ var (
 
 // New returns the store of an open database, which the caller closes after the
 // last use of the store. route is asked for every target written.
-func New(db *sqlitedb.DB, route store.Route) *Store { return &Store{db: db, route: route} }
+func New(db *sqlitedb.DB, route store.Route) *Store {
+	return &Store{db: db, route: route, sweepRows: sweepRows}
+}
 
 // Ping implements store.Health: it writes, so that a full disk shows.
 func (s *Store) Ping(ctx context.Context) error {

@@ -21,8 +21,10 @@ func openFixture(t *testing.T, dir string, route store.Route) storetest.Fixture 
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { db.Close() })
+	s := New(db, route)
+	s.sweepRows = 100
 	return storetest.Fixture{
-		Store: New(db, route),
+		Store: s, Step: s.sweepRows,
 		Reopen: func(t *testing.T) storetest.Fixture {
 			t.Helper()
 			if err := db.Close(); err != nil {

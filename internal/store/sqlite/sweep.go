@@ -9,7 +9,7 @@ import (
 	"github.com/tocsin/tocsin/internal/sqlitedb"
 )
 
-// sweepRows bounds one transaction of Expire and Stop, about 20 ms of the writer.
+// sweepRows is about 20 ms of the writer.
 const sweepRows = 5000
 
 const (
@@ -23,7 +23,7 @@ const (
 
 	channelOf = "(SELECT channel FROM targets t WHERE t.id = target)"
 
-	closeOpen = "UPDATE deliveries SET outcome = ?, due_at = NULL, done_at = ?, detail = ? WHERE incident = ? AND target = ? AND sequence = ? AND outcome = 0"
+	closeOpen = "UPDATE deliveries SET outcome = ?, due_at = NULL, done_at = ?, detail = coalesce(nullif(?, ''), detail) WHERE incident = ? AND target = ? AND sequence = ? AND outcome = 0"
 )
 
 // openRow is a row to be closed.
@@ -47,7 +47,7 @@ type sweep struct {
 func (s *Store) Expire(ctx context.Context, now time.Time) (closed map[string]int, more bool, err error) {
 	var sweeps []sweep
 	err = s.read(ctx, func(tx *sqlitedb.Tx) (err error) {
-		sweeps, more, err = findExpired(tx, now)
+		sweeps, more, err = findExpired(tx, now, s.sweepRows)
 		return err
 	})
 	if err != nil || len(sweeps) == 0 {
@@ -56,7 +56,7 @@ func (s *Store) Expire(ctx context.Context, now time.Time) (closed map[string]in
 	err = s.write(ctx, sqlitedb.Plan, func(tx *sqlitedb.Tx) error {
 		closed = make(map[string]int)
 		for _, sw := range sweeps {
-			n, err := closeAll(tx, sw.rows, dispatcher.Expired, "expired", now)
+			n, err := closeAll(tx, sw.rows, dispatcher.Expired, "", now)
 			if err != nil {
 				return err
 			}
@@ -70,8 +70,7 @@ func (s *Store) Expire(ctx context.Context, now time.Time) (closed map[string]in
 	return closed, more && err == nil, err
 }
 
-func findExpired(tx *sqlitedb.Tx, now time.Time) (sweeps []sweep, more bool, err error) {
-	room := sweepRows
+func findExpired(tx *sqlitedb.Tx, now time.Time, room int) (sweeps []sweep, more bool, err error) {
 	updates := tx.Query(expiring, now)
 	defer updates.Close()
 	for updates.Next() {
@@ -160,7 +159,7 @@ func (s *Store) Stop(ctx context.Context, incident int64, now time.Time) (upTo i
 	for err == nil {
 		var open []openRow
 		if err = s.read(ctx, func(tx *sqlitedb.Tx) (err error) {
-			open, err = findOpen(tx, incident, openRows, incident, last.Target, last.Sequence, upTo, sweepRows)
+			open, err = findOpen(tx, incident, openRows, incident, last.Target, last.Sequence, upTo, s.sweepRows)
 			return err
 		}); err != nil || len(open) == 0 {
 			break

@@ -48,7 +48,7 @@ func testAudienceMatches(k *kit) {
 	}
 	impacts := []string{"none", "minor", "major", "critical", "maintenance"}
 	var targets []*incident.Target
-	for i := range 400 {
+	for i := range 200 {
 		t := hook(i % 37)
 		t.ExternalID, t.Page = fmt.Sprint("t", i), pick("default", "default", "other")
 		t.Components, t.MinImpact = some("api", "web", "db"), incident.Impact(pick(impacts...))
@@ -58,7 +58,7 @@ func testAudienceMatches(k *kit) {
 		targets = append(targets, t)
 	}
 	k.upsert(targets...)
-	for n := range 60 {
+	for n := range 40 {
 		e := event(1)
 		e.Page, e.IncidentID = pick("default", "other"), fmt.Sprint("INC-", n)
 		e.AffectedComponents = append([]string{}, some("api", "web", "db", "mail")...)
@@ -353,7 +353,7 @@ func testCommitEmpty(k *kit) {
 }
 
 func testReadersBeside(k *kit) {
-	k.targets(300)
+	k.targets(100)
 	p := k.accept(event(1))[0]
 	var readers sync.WaitGroup
 	stop := make(chan struct{})
@@ -382,5 +382,5 @@ func testReadersBeside(k *kit) {
 	}
 	close(stop)
 	readers.Wait()
-	equal(k, "batches", len(batches), 30)
+	equal(k, "batches", len(batches), 10)
 }

@@ -215,7 +215,7 @@ func testStreakMissed(k *kit) {
 }
 
 func testSettleMany(k *kit) {
-	k.targets(1500)
+	k.targets(600)
 	var rows []dispatcher.Settlement
 	var finished []int64
 	for _, b := range k.plan(k.accept(event(1))[0]) {
@@ -227,6 +227,6 @@ func testSettleMany(k *kit) {
 	k.must(k.Settle(k.ctx, rows, finished))
 	_, updates, err := k.Incident(k.ctx, "default", "INC-1")
 	k.must(err)
-	equal(k, "delivered", updates[0].Progress["webhook"][dispatcher.Delivered], 1500)
+	equal(k, "delivered", updates[0].Progress["webhook"][dispatcher.Delivered], 600)
 	equal(k, "outcomes", len(updates[0].Progress["webhook"]), 1)
 }

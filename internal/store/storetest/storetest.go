@@ -36,6 +36,9 @@ type Store interface {
 // Fixture is one opened store.
 type Fixture struct {
 	Store Store
+	// Step is how many rows Expire closes at most at a time; small, so that the
+	// suite needs few.
+	Step int
 	// Reopen closes the store as the end of its process would and opens it again
 	// over the same database. The fixture closes what it opened when the test ends.
 	Reopen func(t *testing.T) Fixture

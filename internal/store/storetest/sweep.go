@@ -152,7 +152,8 @@ func (k *kit) expire(at time.Time) int {
 }
 
 func testExpire(k *kit) {
-	k.targets(12_000)
+	n := k.fixture.Step * 5 / 2 // targets
+	k.targets(n)
 	e := event(1)
 	e.ExpiresAt = after(2 * hour)
 	later := event(1)
@@ -164,12 +165,12 @@ func testExpire(k *kit) {
 	equal(k, "too early", k.expire(after(2*hour-1e6)), 0)
 	closed, more, err := k.Expire(k.ctx, after(2*hour))
 	k.must(err)
-	n := closed["webhook"]
-	if n == 0 || n > 6000 || !more {
-		k.Errorf("one step closed %d, more %v", n, more)
+	step := closed["webhook"]
+	if step == 0 || step > k.fixture.Step || !more {
+		k.Errorf("one step closed %d, more %v", step, more)
 	}
 	k.reopen()
-	equal(k, "closed", n+k.expire(after(2*hour)), 11_999)
+	equal(k, "closed", step+k.expire(after(2*hour)), n-1)
 	equal(k, "closed again", k.expire(after(2*hour)), 0)
 	k.outcome(row(first, 0), dispatcher.Delivered)
 	k.outcome(row(first, 1), dispatcher.Expired)
@@ -177,7 +178,7 @@ func testExpire(k *kit) {
 	k.wantIDs("waiting", k.dueTargets(99*hour, 10))
 	k.settle(result(second, 0, dispatcher.Delivered, channels.Delivered)) // a receipt always lands
 	k.outcome(row(second, 0), dispatcher.Delivered)
-	equal(k, "the other", k.expire(after(3*hour)), 12_000)
+	equal(k, "the other", k.expire(after(3*hour)), n)
 }
 
 func testExpirePlanning(k *kit) {
@@ -193,23 +194,24 @@ func testExpirePlanning(k *kit) {
 }
 
 func testStop(k *kit) {
-	k.targets(6000)
+	n := k.fixture.Step * 3 / 2 // targets
+	k.targets(n)
 	first := k.plan(k.accept(event(1))[0])
 	p := k.accept(event(2))[0]
-	k.page(p, 3000)
+	k.page(p, n/2)
 	other := event(1)
 	other.IncidentID = "INC-2"
 	untouched := k.plan(k.accept(other)[0])[0]
 	k.settle(result(first[0], 0, dispatcher.Delivered, channels.Delivered), result(first[0], 1, dispatcher.Open, channels.Temporary))
-	equal(k, "suppressed", k.stop(p.Incident, 2), 8999)
+	equal(k, "suppressed", k.stop(p.Incident, 2), n+n/2-1)
 	equal(k, "suppressed again", k.stop(p.Incident, 2), 0)
 	k.reopen()
 	found, updates, err := k.Incident(k.ctx, "default", "INC-1")
 	k.must(err)
 	equal(k, "stopped", found.Stopped, true)
 	equal(k, "planned", updates[0].PlannedAt.IsZero(), true)
-	equal(k, "suppressed of 2", updates[0].Progress["webhook"][dispatcher.Suppressed], 3000)
-	equal(k, "suppressed of 1", updates[1].Progress["webhook"][dispatcher.Suppressed], 5999)
+	equal(k, "suppressed of 2", updates[0].Progress["webhook"][dispatcher.Suppressed], n/2)
+	equal(k, "suppressed of 1", updates[1].Progress["webhook"][dispatcher.Suppressed], n-1)
 	equal(k, "delivered of 1", updates[1].Progress["webhook"][dispatcher.Delivered], 1)
 	equal(k, "detail", k.stored(row(first[0], 2)).Detail, "fan-out stopped")
 	plans, err := k.Unplanned(k.ctx, 10)
