@@ -340,7 +340,7 @@ func TestZombieSettle(t *testing.T) {
 		ctx, now := t.Context(), time.Now()
 		batches := w.lapse(now)
 		old := batches[0]
-		replaced, err := w.store.Replace(ctx, old, old.ID+1)
+		replaced, err := w.store.Replace(ctx, old, old.ID+1, time.Now())
 		if err != nil || replaced == nil {
 			t.Fatalf("the lapsed batch was not replaced: %v", err)
 		}
@@ -384,7 +384,7 @@ func TestSweeperAgainstASlowWorker(t *testing.T) {
 		if !defend { // the sweeper takes what it saw for what is
 			lapsed.Holder, lapsed.LeaseUntil = epoch, now.Add(time.Minute)
 		}
-		replaced, err := w.store.Replace(ctx, lapsed, lapsed.ID+1)
+		replaced, err := w.store.Replace(ctx, lapsed, lapsed.ID+1, time.Now())
 		if err != nil {
 			t.Fatal(err)
 		}

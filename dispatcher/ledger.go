@@ -113,7 +113,7 @@ type Ledger interface {
 	// Rebatch gives waiting rows to new batches and postpones or closes
 	// others. Rows that are no longer waiting are left alone, and left out of
 	// their batch by Verify at the claim.
-	Rebatch(ctx context.Context, batches []*queue.Batch, postponed []Postponement, closed []Settlement) error
+	Rebatch(ctx context.Context, now time.Time, batches []*queue.Batch, postponed []Postponement, closed []Settlement) error
 
 	// Lapsed returns batches that nobody works on: not published though
 	// written before unpublishedBefore, or with a lease that ended before
@@ -124,7 +124,7 @@ type Ledger interface {
 	// Replace moves the open rows of a lapsed batch to a new one with a new
 	// id and removes the old, if nobody claimed or removed the old one since.
 	// It returns nil if there was nothing to move.
-	Replace(ctx context.Context, old LapsedBatch, id int64) (*queue.Batch, error)
+	Replace(ctx context.Context, old LapsedBatch, id int64, now time.Time) (*queue.Batch, error)
 
 	// Expire closes open rows of updates past their expires_at, wherever
 	// their batches are, in one bounded transaction, and says how many by

@@ -39,7 +39,7 @@ func (e *Engine) retrySlice(ctx context.Context, p *pacer) (full bool, err error
 		return false, err
 	}
 	batches, postponed, closed := rebatch(rows, e.now(), p, e.ids.next)
-	if err := e.insist(ctx, "retry", func() error { return e.ledger.Rebatch(ctx, batches, postponed, closed) }); err != nil {
+	if err := e.insist(ctx, "retry", func() error { return e.ledger.Rebatch(ctx, e.now(), batches, postponed, closed) }); err != nil {
 		return false, err
 	}
 	if err := e.fail(FailRebatched); err != nil {
@@ -237,7 +237,7 @@ func (e *Engine) sweepOnce(ctx context.Context) error {
 		}
 		var b *queue.Batch
 		if err := e.insist(ctx, "sweep", func() (err error) {
-			b, err = e.ledger.Replace(ctx, l, e.ids.next())
+			b, err = e.ledger.Replace(ctx, l, e.ids.next(), e.now())
 			return err
 		}); err != nil {
 			return err

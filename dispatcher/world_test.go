@@ -18,6 +18,7 @@ import (
 	"github.com/tocsin/tocsin/internal/store"
 	"github.com/tocsin/tocsin/internal/store/sqlite"
 	"github.com/tocsin/tocsin/queue"
+	"github.com/tocsin/tocsin/queue/rabbitmq"
 	queuesqlite "github.com/tocsin/tocsin/queue/sqlite"
 	"github.com/tocsin/tocsin/ratelimit"
 )
@@ -30,9 +31,12 @@ type world struct {
 	dir   string
 	db    *sqlitedb.DB
 	store *sqlite.Store
-	queue *queuesqlite.Queue
-	peer  *peer
-	meter *counts
+	queue queues
+	// broker is the URL of a RabbitMQ to use instead of the embedded queue:
+	// time is then real.
+	broker string
+	peer   *peer
+	meter  *counts
 
 	// ledger and options change the engine's view, to disable a defence.
 	ledger  func(dispatcher.Ledger) dispatcher.Ledger
@@ -45,7 +49,13 @@ type world struct {
 	ended     chan error
 }
 
-// inWorld runs a test in virtual time.
+// queues is both ports of one queue.
+type queues interface {
+	queue.Queue
+	queue.Intake
+}
+
+// inWorld runs a test in virtual time, over the embedded queue.
 func inWorld(t *testing.T, f func(t *testing.T, w *world)) {
 	t.Helper()
 	dir := t.TempDir()
@@ -65,7 +75,14 @@ func (w *world) open() {
 		w.t.Fatal(err)
 	}
 	w.store = sqlite.New(w.db, func(t *incident.Target) (string, string, error) { return "webhook", t.Address, nil })
-	if w.queue, err = queuesqlite.New(ctx, w.db, queuesqlite.Options{}); err != nil {
+	if w.broker == "" {
+		w.queue, err = queuesqlite.New(ctx, w.db, queuesqlite.Options{})
+	} else {
+		w.queue, err = rabbitmq.Open(ctx, rabbitmq.Options{
+			URL: w.broker, Groups: []string{"webhook"}, Exclusive: true, Logger: slog.New(slog.NewTextHandler(w.t.Output(), nil)),
+		})
+	}
+	if err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -84,7 +101,7 @@ func (w *world) start() {
 	w.t.Helper()
 	opt := dispatcher.DefaultOptions()
 	opt.Groups = []dispatcher.Group{{Name: "webhook"}}
-	opt.EmbeddedQueue = true
+	opt.EmbeddedQueue = w.broker == ""
 	opt.Policy = func(_, _ string) dispatcher.ProviderPolicy {
 		return dispatcher.ProviderPolicy{Limit: ratelimit.Limit{PerSecond: 1e5, Burst: 1e5}, Window: 64}
 	}
@@ -194,14 +211,19 @@ func (w *world) publish(status incident.Status, extra string) {
 // settled waits until every update is planned and every delivery closed.
 func (w *world) settled() {
 	w.t.Helper()
-	for range 2000 {
-		if open, planned := w.progress(); planned && open == 0 {
+	tick, patience := time.Second, 30*time.Minute
+	if w.broker != "" {
+		tick, patience = 20*time.Millisecond, time.Minute
+	}
+	var open int
+	var planned bool
+	for range patience / tick {
+		if open, planned = w.progress(); planned && open == 0 {
 			return
 		}
-		time.Sleep(time.Second)
+		time.Sleep(tick)
 	}
-	open, planned := w.progress()
-	w.t.Fatalf("after half an hour %d deliveries are open (all planned: %v)", open, planned)
+	w.t.Fatalf("after %v %d deliveries are open (all planned: %v)", patience, open, planned)
 }
 
 func (w *world) progress() (open int, planned bool) {

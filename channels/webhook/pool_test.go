@@ -155,12 +155,18 @@ func TestAKeptConnectionThatFallsSilentIsNotReplaced(t *testing.T) {
 }
 
 func TestTheConnectionUsedLastIsTakenFirstAndFewAreKept(t *testing.T) {
-	var k counted
-	hold := make(chan struct{})
+	var conns atomic.Int32
+	came, answer := make(chan struct{}, 16), make(chan struct{})
 	c := newChannel(t, func(c *Config, _ *egress.Config) { c.IdlePerHost = 2 })
 	address := serve(t, func(peer net.Conn) {
-		<-hold
-		k.answers(answerOK)(peer)
+		conns.Add(1)
+		for r := bufio.NewReader(peer); request(r); {
+			came <- struct{}{}
+			<-answer
+			if _, err := io.WriteString(peer, answerOK); err != nil {
+				return
+			}
+		}
 	})
 	var all sync.WaitGroup
 	for range 5 {
@@ -171,8 +177,9 @@ func TestTheConnectionUsedLastIsTakenFirstAndFewAreKept(t *testing.T) {
 		})
 	}
 	for range 5 {
-		hold <- struct{}{}
+		<-came // all at once: each needs a connection of its own
 	}
+	close(answer)
 	all.Wait()
 	if used := c.dialer.Budget.Used(); used != 2 {
 		t.Errorf("%d connections are kept; want 2", used)
@@ -180,7 +187,7 @@ func TestTheConnectionUsedLastIsTakenFirstAndFewAreKept(t *testing.T) {
 	h := c.idle.hosts[egress.Endpoint{Host: "127.0.0.1", Port: portOf(t, address)}]
 	last := h.idle[1]
 	c.Send(t.Context(), message(t, c, address))
-	if h.idle[1] != last || k.conns.Load() != 5 {
+	if h.idle[1] != last || conns.Load() != 5 {
 		t.Error("want the connection that was used last taken first, and nothing dialled")
 	}
 	c.dialer.Budget.EvictOldest()

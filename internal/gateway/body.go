@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"errors"
 	"io"
 	"mime"
 	"net/http"
@@ -23,8 +24,8 @@ func mediaType(r *http.Request, allowed ...string) (string, error) {
 	return got, nil
 }
 
-// readBody reads a JSON body of at most limit bytes, within the time a client is
-// given for it.
+// readBody reads a JSON body of at most limit bytes, within the time that a client
+// was given when the request began.
 func (g *gateway) readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
 	if _, err := mediaType(r, mediaJSON); err != nil {
 		return nil, err
@@ -33,15 +34,13 @@ func (g *gateway) readBody(w http.ResponseWriter, r *http.Request, limit int64) 
 		w.Header().Set("Connection", "close") // rather than read it all
 		return nil, &http.MaxBytesError{Limit: limit}
 	}
-	control := http.NewResponseController(w)
-	_ = control.SetReadDeadline(time.Now().Add(g.opt.BodyTimeout))
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
 	if err != nil {
 		return nil, err
 	}
 	// The server watches the connection while the handler works: a deadline
 	// left behind would look as if the client had gone.
-	_ = control.SetReadDeadline(time.Time{})
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 	return body, nil
 }
 
@@ -52,6 +51,7 @@ type pacedBody struct {
 	control *http.ResponseController
 	timeout time.Duration
 	left    int // bytes until the time is renewed
+	ended   bool
 }
 
 const pace = 64 << 10
@@ -59,7 +59,9 @@ const pace = 64 << 10
 // renew gives the client its time anew, as after the store was busy for a while.
 func (p *pacedBody) renew() {
 	now := time.Now()
-	_ = p.control.SetReadDeadline(now.Add(p.timeout))
+	if !p.ended {
+		_ = p.control.SetReadDeadline(now.Add(p.timeout))
+	}
 	_ = p.control.SetWriteDeadline(now.Add(p.timeout + answerTimeout))
 	p.left = pace
 }
@@ -70,5 +72,9 @@ func (p *pacedBody) Read(b []byte) (int, error) {
 	}
 	n, err := p.body.Read(b[:min(len(b), pace)])
 	p.left -= n
+	if errors.Is(err, io.EOF) {
+		p.ended = true
+		_ = p.control.SetReadDeadline(time.Time{}) // as in readBody
+	}
 	return n, err
 }

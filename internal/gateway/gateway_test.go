@@ -41,8 +41,26 @@ type fixture struct {
 	opt    Options
 	engine *engine
 	meter  *meter
-	log    *bytes.Buffer
+	log    *lockedBuffer
 	header http.Header // of every request
+}
+
+// lockedBuffer takes the log, which the server writes to at any time.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
 }
 
 // engine records what it is told.
@@ -88,7 +106,7 @@ func (m *meter) EventRefused(source, reason string) {
 // start serves a gateway whose dependencies and options the changes alter.
 func start(t *testing.T, changes ...func(*fixture)) *fixture {
 	t.Helper()
-	log := new(bytes.Buffer)
+	log := new(lockedBuffer)
 	logger := slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	db, err := sqlitedb.Open(t.Context(), sqlitedb.Options{Dir: t.TempDir(), Log: logger})
 	if err != nil {

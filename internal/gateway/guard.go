@@ -16,12 +16,17 @@ import (
 // import renews it.
 const answerTimeout = time.Minute
 
-// safe bounds the answer in time and turns a panic into a 500, so that one
+// safe bounds request and answer in time and turns a panic into a 500, so that one
 // request can't take the engine with it.
 func (g *gateway) safe(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// Not every ResponseWriter knows deadlines; the server's does.
-		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(answerTimeout))
+		control := http.NewResponseController(w)
+		_ = control.SetWriteDeadline(time.Now().Add(answerTimeout))
+		if r.ContentLength != 0 {
+			// Also for a body that nobody reads: the server drains it.
+			_ = control.SetWriteDeadline(time.Now().Add(g.opt.BodyTimeout))
+		}
 		tracked := &trackedWriter{ResponseWriter: w}
 		defer func() {
 			cause := recover()

@@ -165,6 +165,26 @@ type intakeFunc func(ctx context.Context) error
 
 func (i intakeFunc) Offer(ctx context.Context, _ *queue.Event) error { return i(ctx) }
 
+// TestUnreadBodiesAreCut: the server drains what a handler did not read, and must
+// not wait for it for ever.
+func TestUnreadBodiesAreCut(t *testing.T) {
+	f := start(t, func(f *fixture) { f.opt.BodyTimeout = 20 * time.Millisecond })
+	for path, status := range map[string]int{"/v1/incidents/none/stop": 404, "/v1/incidents": 415, "/nothing": 404} {
+		conn, r := f.dial("POST " + path + " HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
+		if err := conn.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		res, err := http.ReadResponse(r, nil)
+		if err != nil {
+			t.Fatalf("%s: %v", path, err)
+		}
+		io.Copy(io.Discard, res.Body)
+		if _, err := r.ReadByte(); err != io.EOF || res.StatusCode != status {
+			t.Errorf("%s: status %d, then %v instead of the end", path, res.StatusCode, err)
+		}
+	}
+}
+
 func TestSlowIntakeIsNotTakenForASlowBody(t *testing.T) {
 	f := start(t, func(f *fixture) {
 		f.opt.BodyTimeout = 20 * time.Millisecond

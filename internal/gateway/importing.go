@@ -169,9 +169,7 @@ func (i *importer) store(batch []*incident.Target) error {
 // cut says how far an import got that could not go on.
 func (i *importer) cut(err error) error {
 	p := *problemOf(err)
-	if p.Status >= http.StatusInternalServerError {
-		i.g.Log.Error("an import of targets stopped", "line", i.line, "accepted", i.answer.Accepted, "error", err)
-	}
+	p.cause = err
 	p.Detail = fmt.Sprintf("the import stopped near line %d, with %d targets accepted before: %s", i.line, i.answer.Accepted, p.Detail)
 	return &p
 }

@@ -80,15 +80,20 @@ func TestImportKeepsGoodLines(t *testing.T) {
 	}
 }
 
-// countingTargets remembers the largest batch.
+// countingTargets remembers the largest batch. Without a store behind it, it keeps
+// only counts, for volumes that would take SQLite minutes under the race detector.
 type countingTargets struct {
 	Targets
-	largest atomic.Int64
-	fail    func(batch []*incident.Target) error
+	largest, total atomic.Int64
+	fail           func(batch []*incident.Target) error
 }
 
 func (c *countingTargets) Upsert(ctx context.Context, targets []*incident.Target) ([]store.Upserted, error) {
 	c.largest.Store(max(c.largest.Load(), int64(len(targets))))
+	c.total.Add(int64(len(targets)))
+	if c.Targets == nil {
+		return make([]store.Upserted, len(targets)), nil
+	}
 	if c.fail != nil {
 		if err := c.fail(targets); err != nil {
 			return nil, err
@@ -114,11 +119,8 @@ func generated(n int, line func(i int) string) io.Reader {
 
 func TestImportOfManyIsBatched(t *testing.T) {
 	const total, bad = 100_000, 2000
-	var c *countingTargets
-	f := start(t, func(f *fixture) {
-		c = &countingTargets{Targets: f.store}
-		f.deps.Targets = c
-	})
+	c := &countingTargets{}
+	f := start(t, func(f *fixture) { f.deps.Targets = c })
 	body := generated(total, func(i int) string {
 		if i < bad {
 			return "{}\n"
@@ -132,8 +134,8 @@ func TestImportOfManyIsBatched(t *testing.T) {
 	if n := c.largest.Load(); n != batchTargets {
 		t.Errorf("the largest batch had %d targets", n)
 	}
-	if n := len(f.listed()); n != total-bad {
-		t.Errorf("%d targets are stored", n)
+	if n := c.total.Load(); n != total-bad {
+		t.Errorf("the store got %d targets", n)
 	}
 }
 
@@ -214,16 +216,19 @@ func TestImportCSV(t *testing.T) {
 }
 
 func TestImportsAreFew(t *testing.T) {
-	f := start(t)
-	var writers []*io.PipeWriter
+	entered, leave := make(chan struct{}), make(chan struct{})
+	f := start(t, func(f *fixture) {
+		f.deps.Targets = &countingTargets{Targets: f.store, fail: func([]*incident.Target) error {
+			entered <- struct{}{}
+			<-leave
+			return nil
+		}}
+	})
+	const line = `{"external_id":"a","channel":"webhook","address":"https://a.example/"}`
 	answers := make(chan int, maxImports)
 	for range maxImports {
-		r, w := io.Pipe()
-		writers = append(writers, w)
 		go func() {
-			req, _ := http.NewRequest("POST", f.url+"/v1/targets/import", r)
-			req.Header.Set("Content-Type", "application/x-ndjson")
-			res, err := http.DefaultClient.Do(req)
+			res, err := http.Post(f.url+"/v1/targets/import", "application/x-ndjson", strings.NewReader(line))
 			if err != nil {
 				answers <- 0
 				return
@@ -231,22 +236,17 @@ func TestImportsAreFew(t *testing.T) {
 			res.Body.Close()
 			answers <- res.StatusCode
 		}()
-		// A refusal, so that a byte of the body proves nothing: the line after
-		// the largest the reader holds was read by the handler.
-		if _, err := io.WriteString(w, strings.Repeat("x", 16*maxLine)+"\n"); err != nil {
-			t.Fatal(err)
-		}
+		<-entered
 	}
-	f.importing("application/x-ndjson", "").wantProblem(503, "")
-	for _, w := range writers {
-		w.Close()
-	}
+	f.importing("application/x-ndjson", line).wantProblem(503, "")
+	close(leave)
 	for range maxImports {
 		if status := <-answers; status != 200 {
 			t.Errorf("a running import was answered with %d", status)
 		}
 	}
-	f.importing("application/x-ndjson", "").want(200)
+	go func() { <-entered }()
+	f.importing("application/x-ndjson", line).want(200)
 }
 
 func FuzzImportLines(f *testing.F) {

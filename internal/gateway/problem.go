@@ -26,9 +26,16 @@ type problem struct {
 	Detail string `json:"detail,omitempty"`
 	// Field is the one at fault, if there is one.
 	Field string `json:"field,omitempty"`
+
+	cause error // for the log alone
 }
 
-func (p *problem) Error() string { return p.Detail }
+func (p *problem) Error() string {
+	if p.cause != nil {
+		return p.Detail + ": " + p.cause.Error()
+	}
+	return p.Detail
+}
 
 func refuse(status int, detail string) *problem {
 	return &problem{Type: "about:blank", Title: http.StatusText(status), Status: status, Detail: detail}

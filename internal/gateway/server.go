@@ -11,7 +11,7 @@ import (
 
 // MaxConnections bounds the connections of a listener, and so the memory that
 // bodies can take.
-const MaxConnections = 512
+const MaxConnections = 256
 
 // NewServer returns a server with bounds on headers and idle connections. Bodies
 // and answers are bounded by the handler of [New].

@@ -75,7 +75,7 @@ func fraction(x uint64) float64 { return float64(x>>11) / (1 << 53) }
 // DefaultMix is the demo's: nine in ten are well, the others fail in every way
 // that a webhook can.
 func DefaultMix() Mix {
-	mix, err := ParseMix("slow=3,429=2,500=2,silent=1.5,dead=0.5,gone=0.5,reset=0.5")
+	mix, err := ParseMix("slow=3,429=2,500=2,silent=1.5,dead=1,reset=0.5")
 	if err != nil {
 		panic("peer: the default mix is at fault: " + err.Error())
 	}
@@ -84,7 +84,7 @@ func DefaultMix() Mix {
 
 // ParseMix reads a mix such as
 //
-//	slow=3:300ms-2s,429=2:1s-2s:x1,500=2,silent=1.5,dead=0.5,gone=0.5,reset=0.5
+//	slow=3:300ms-2s,429=2:1s-2s:x1,500=2,silent=1.5,dead=1,reset=0.5
 //
 // that is: kind=percent, then after colons a delay or a range of them (slow,
 // 429) and how many requests are refused first (429, 500). What is left of 100

@@ -237,6 +237,20 @@ func TestAnAbandonedJobNeverRuns(t *testing.T) {
 	}
 }
 
+func TestAJobThatHasBegunIsWaitedFor(t *testing.T) {
+	db := open(t, Options{Dir: t.TempDir()})
+	ctx, cancel := context.WithCancel(t.Context())
+	if err := db.Write(ctx, Settle, func(tx *Tx) error {
+		cancel()
+		return set("begun", 1)(tx)
+	}); err != nil {
+		t.Errorf("a job whose context ended after it had begun: %v", err)
+	}
+	if get(t, db, "begun") != 1 {
+		t.Error("it isn't there")
+	}
+}
+
 func TestALockedFileIsWaitedFor(t *testing.T) {
 	dir := t.TempDir()
 	db := open(t, Options{Dir: dir})

@@ -32,6 +32,9 @@ type Targets interface {
 	// (within its page) replaces that target, others are added. It sets each
 	// ID, and returns for every target whether it existed and changed. An
 	// unchanged target is not written and does not count as changed.
+	//
+	// State active does not reactivate: repeated imports say it of everyone.
+	// Patch does, and so does a new address of a disabled target.
 	Upsert(ctx context.Context, targets []*incident.Target) ([]Upserted, error)
 	// Target returns one target, secrets included; ErrNotFound.
 	Target(ctx context.Context, id int64) (*incident.Target, error)

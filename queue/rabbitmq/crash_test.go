@@ -33,8 +33,8 @@ func TestBrokerInTrouble(t *testing.T) {
 	o.Backoff = func(int) time.Duration { return 200 * time.Millisecond }
 	b := open(t, o)
 
-	t.Run("nothing confirmed is lost by SIGKILL", func(t *testing.T) { testKill(t, broker, b) })
 	t.Run("the documented permissions suffice", func(t *testing.T) { testPermissions(t, broker, o) })
+	t.Run("nothing confirmed is lost by SIGKILL", func(t *testing.T) { testKill(t, broker, b) })
 	t.Run("an alarm is unavailability, and passes", func(t *testing.T) { testAlarm(t, broker, b) })
 	t.Run("a graceful restart is survived", func(t *testing.T) {
 		if err := broker.StopGraceful(patience(t)); err != nil {

@@ -70,7 +70,11 @@ func (l *link[S]) run(ctx context.Context) {
 		}
 		l.change(func() { l.err = err })
 		wait := l.backoff(failures)
-		l.log.Warn("no connection to the broker, trying again", "link", l.name, "wait", wait, "error", err)
+		level := slog.LevelWarn
+		if failures > 0 && wait < time.Second {
+			level = slog.LevelDebug // said already, and most outages are short
+		}
+		l.log.Log(ctx, level, "no connection to the broker, trying again", "link", l.name, "wait", wait, "error", err)
 		if pause(ctx, wait) != nil {
 			return
 		}

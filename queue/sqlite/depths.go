@@ -12,9 +12,9 @@ import (
 )
 
 const (
-	// readyDepths and oldestReady read the index of ready batches alone.
+	// readyDepths reads the index of ready batches alone.
 	readyDepths = "SELECT grp, urgent, count(*), min(id) FROM batches WHERE held = 0 GROUP BY grp, urgent"
-	writtenAt   = "SELECT written_at FROM batches WHERE id = ?"
+	oldestReady = "SELECT written_at FROM batches WHERE id = ?"
 	intakeDepth = "SELECT count(*), min(id) FROM intake"
 	intakeSince = "SELECT received_at FROM intake WHERE id = ?"
 )
@@ -94,7 +94,7 @@ func addReady(tx *sqlitedb.Tx, found map[depthKey]queue.Depth) error {
 	for k, id := range first {
 		d := found[k]
 		var err error
-		if d.Oldest, err = timeOf(tx, writtenAt, id); err != nil {
+		if d.Oldest, err = timeOf(tx, oldestReady, id); err != nil {
 			return err
 		}
 		found[k] = d

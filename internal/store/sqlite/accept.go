@@ -158,23 +158,19 @@ func writeIncident(tx *sqlitedb.Tx, id int64, a *dispatcher.Arrival, d dispatche
 	return id, rows.Err()
 }
 
-const sqlInsertUpdate = `INSERT INTO updates (incident, sequence, update_id, hash, event, private, test, updated_at,
-	received_at, accepted_at, expires_at, highest, components, whole, planning, swept_at)
-	VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+const newUpdate = `INSERT INTO updates (incident, sequence, update_id, hash, event, private, test, updated_at,
+	received_at, accepted_at, expires_at, highest, components, whole, planning)
+	VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
 
-// insertUpdate writes a new update, or a stale one: that has no sequence, no plan
-// and nothing to sweep.
+// insertUpdate writes a new update, or a stale one, which has no sequence and no
+// plan.
 func insertUpdate(tx *sqlitedb.Tx, id int64, a *dispatcher.Arrival, event []byte, d dispatcher.Decision) error {
-	var name, swept any
+	var name any
 	if a.UpdateID != "" {
 		name = a.UpdateID
 	}
-	if d.Sequence == 0 {
-		swept = d.AcceptedAt
-	}
-	planning := d.Sequence > 0
-	_, err := tx.Exec(sqlInsertUpdate, id, orNull(int64(d.Sequence)), name, a.Hash[:], event,
+	_, err := tx.Exec(newUpdate, id, orNull(int64(d.Sequence)), name, a.Hash[:], event,
 		a.Event.Visibility == incident.Private, a.Event.Test, d.UpdatedAt, a.ReceivedAt, d.AcceptedAt, d.ExpiresAt,
-		string(d.Highest), encodeList(d.Components), d.Whole, planning, swept)
+		string(d.Highest), encodeList(d.Components), d.Whole, d.Sequence > 0)
 	return err
 }

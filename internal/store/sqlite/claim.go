@@ -141,7 +141,7 @@ func (c *claimer) check(r *dispatcher.ClaimRequest, d *queue.Delivery) (dispatch
 			return dispatcher.WhyClosed, "", err
 		}
 	}
-	inactive, differs, err := c.target(b.Revision, d)
+	inactive, differs, err := c.target(b.Group, d)
 	if err != nil {
 		return 0, "", err
 	}
@@ -164,15 +164,15 @@ func (c *claimer) check(r *dispatcher.ClaimRequest, d *queue.Delivery) (dispatch
 	return 0, "", nil
 }
 
-const changedTarget = `SELECT state, provider, address, locale, format, private, every_update, secrets FROM targets
-	WHERE id = ? AND revision > ?`
+const targetNow = "SELECT state, provider, address, locale, format, private, every_update, secrets, grp FROM targets WHERE id = ?"
 
-// target compares a delivery with its target, if that changed after the plan.
-func (c *claimer) target(planned int64, d *queue.Delivery) (inactive string, differs bool, err error) {
+// target compares a delivery of a group with its target, if any target changed
+// after the plan.
+func (c *claimer) target(group string, d *queue.Delivery) (inactive string, differs bool, err error) {
 	if !c.changed {
 		return "", false, nil
 	}
-	rows := c.tx.Query(changedTarget, d.Target, planned)
+	rows := c.tx.Query(targetNow, d.Target)
 	defer rows.Close()
 	if !rows.Next() {
 		return "", false, rows.Err()
@@ -183,7 +183,7 @@ func (c *claimer) target(planned int64, d *queue.Delivery) (inactive string, dif
 	secrets, err := decodeList(rows.Text(7))
 	differs = rows.Text(1) != d.Provider || rows.Text(2) != d.Address || rows.Text(3) != d.Locale ||
 		rows.Text(4) != d.Format || rows.Bool(5) != d.Private || rows.Bool(6) != d.EveryUpdate ||
-		!slices.Equal(secrets, d.Secrets)
+		!slices.Equal(secrets, d.Secrets) || rows.Text(8) != group
 	return "", differs, err
 }
 

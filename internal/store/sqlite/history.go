@@ -65,7 +65,7 @@ func (s *Store) Incidents(ctx context.Context, page string, status incident.Stat
 func (s *Store) Incident(ctx context.Context, page, incidentID string) (*store.Incident, []store.Update, error) {
 	var found store.Incident
 	var updates []store.Update
-	err := s.read(ctx, func(tx *sqlitedb.Tx) (err error) {
+	err := s.ask(ctx, func(tx *sqlitedb.Tx) (err error) {
 		rows := tx.Query(selectIncident+"WHERE page = ? AND incident_id = ?", page, incidentID)
 		defer rows.Close()
 		if !rows.Next() {
@@ -164,7 +164,7 @@ func (s *Store) Deliveries(ctx context.Context, id int64, f store.DeliveryFilter
 		limit = -1
 	}
 	var list []store.Delivery
-	err := s.read(ctx, func(tx *sqlitedb.Tx) error {
+	err := s.ask(ctx, func(tx *sqlitedb.Tx) error {
 		rows := tx.Query(deliveriesOf, id, after.Target, after.Sequence, last, outcome, outcome, f.Sequence, f.Sequence, limit)
 		for rows.Next() {
 			d := store.Delivery{

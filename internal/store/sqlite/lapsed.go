@@ -51,7 +51,7 @@ func (s *Store) Lapsed(ctx context.Context, now, unpublishedBefore, unclaimedBef
 
 // Replace implements dispatcher.Ledger. The new batch is to be verified when it is
 // claimed, since the old one's worker may yet report.
-func (s *Store) Replace(ctx context.Context, old dispatcher.LapsedBatch, id int64) (*queue.Batch, error) {
+func (s *Store) Replace(ctx context.Context, old dispatcher.LapsedBatch, id int64, now time.Time) (*queue.Batch, error) {
 	var fresh *queue.Batch
 	err := s.write(ctx, sqlitedb.Plan, func(tx *sqlitedb.Tx) error {
 		fresh = nil
@@ -71,7 +71,7 @@ func (s *Store) Replace(ctx context.Context, old dispatcher.LapsedBatch, id int6
 			return fmt.Errorf("%w: encode batch %d: %w", dispatcher.ErrLedgerRefused, id, err)
 		}
 		fresh = &moved
-		return insertBatch(tx, fresh, payload, old.LeaseUntil)
+		return insertBatch(tx, fresh, payload, now)
 	})
 	return fresh, err
 }

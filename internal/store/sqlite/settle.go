@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"context"
+	"time"
 
 	"github.com/tocsin/tocsin/dispatcher"
 	"github.com/tocsin/tocsin/internal/sqlitedb"
@@ -127,14 +128,14 @@ func streak(tx *sqlitedb.Tx, r *dispatcher.Settlement) error {
 }
 
 // Rebatch implements dispatcher.Ledger.
-func (s *Store) Rebatch(ctx context.Context, batches []*queue.Batch, postponed []dispatcher.Postponement, closed []dispatcher.Settlement) error {
+func (s *Store) Rebatch(ctx context.Context, now time.Time, batches []*queue.Batch, postponed []dispatcher.Postponement, closed []dispatcher.Settlement) error {
 	payloads, err := encode(batches)
 	if err != nil {
 		return err
 	}
 	return s.write(ctx, sqlitedb.Plan, func(tx *sqlitedb.Tx) error {
 		for i, b := range batches {
-			if err := rebatch(tx, b, payloads[i]); err != nil {
+			if err := rebatch(tx, b, payloads[i], now); err != nil {
 				return err
 			}
 		}
@@ -150,7 +151,7 @@ func (s *Store) Rebatch(ctx context.Context, batches []*queue.Batch, postponed [
 
 // rebatch gives a new batch those of its rows that wait. If none does, or the
 // batch is there already, there is nothing to send and no batch to write.
-func rebatch(tx *sqlitedb.Tx, b *queue.Batch, payload []byte) error {
+func rebatch(tx *sqlitedb.Tx, b *queue.Batch, payload []byte, now time.Time) error {
 	moved := int64(0)
 	for i := range b.Deliveries {
 		n, err := tx.Exec(`UPDATE deliveries SET batch = ?, due_at = NULL WHERE incident = ? AND target = ? AND sequence = ?
@@ -163,5 +164,5 @@ func rebatch(tx *sqlitedb.Tx, b *queue.Batch, payload []byte) error {
 	if moved == 0 {
 		return nil
 	}
-	return insertBatch(tx, b, payload, b.Deliveries[0].Since)
+	return insertBatch(tx, b, payload, now)
 }

@@ -30,7 +30,13 @@ type Store struct {
 	route store.Route
 	// sweepRows bounds one transaction of Expire and Stop.
 	sweepRows int
+	// questions leaves readers to the ledger while people ask about big
+	// incidents: one slot for each question asked at once.
+	questions chan struct{}
 }
+
+// questionsAtOnce is fewer than the database has readers.
+const questionsAtOnce = 2
 
 var (
 	_ dispatcher.Ledger = (*Store)(nil)
@@ -42,7 +48,7 @@ var (
 // New returns the store of an open database, which the caller closes after the
 // last use of the store. route is asked for every target written.
 func New(db *sqlitedb.DB, route store.Route) *Store {
-	return &Store{db: db, route: route, sweepRows: sweepRows}
+	return &Store{db: db, route: route, sweepRows: sweepRows, questions: make(chan struct{}, questionsAtOnce)}
 }
 
 // Ping implements store.Health: it writes, so that a full disk shows.
@@ -78,6 +84,17 @@ func (s *Store) write(ctx context.Context, p sqlitedb.Priority, fn func(*sqlited
 
 func (s *Store) read(ctx context.Context, fn func(*sqlitedb.Tx) error) error {
 	return known(s.db.Read(ctx, fn))
+}
+
+// ask reads like read, but waits its turn.
+func (s *Store) ask(ctx context.Context, fn func(*sqlitedb.Tx) error) error {
+	select {
+	case s.questions <- struct{}{}:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-s.questions }()
+	return s.read(ctx, fn)
 }
 
 // known puts the database's errors under those of the ports.

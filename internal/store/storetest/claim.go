@@ -60,7 +60,7 @@ func testClaimClosed(k *kit) {
 	rebatched := *b
 	k.batch++
 	rebatched.ID, rebatched.Deliveries = k.batch, b.Deliveries[2:3]
-	k.must(k.Rebatch(k.ctx, batches(&rebatched), nil, nil))
+	k.must(k.Rebatch(k.ctx, after(4*hour), batches(&rebatched), nil, nil))
 	k.whys(k.claim(b), dispatcher.Exception{Index: 1, Why: dispatcher.WhyClosed}, dispatcher.Exception{Index: 2, Why: dispatcher.WhyClosed})
 	k.whys(k.claim(&rebatched))
 }
@@ -127,9 +127,13 @@ func testClaimChanged(k *kit) {
 		want = append(want, dispatcher.Exception{Index: i, Why: dispatcher.WhyChanged})
 	}
 	k.whys(k.claim(b), want...)
-	// A batch planned afterwards has the new version.
+	// A batch planned afterwards has the new version, and is not measured by the other.
 	if second := k.one(event(2)); len(k.claim(second).Exceptions) != 1 { // the one that now wants every update
 		k.Errorf("exceptions of a batch planned after the change: %v", k.claim(second).Exceptions)
+	} else {
+		answers := k.claims(dispatcher.ClaimRequest{Batch: second, Leased: true}, dispatcher.ClaimRequest{Batch: b, Leased: true})
+		equal(k, "exceptions of the newer batch beside the older", len(answers[0].Exceptions), 1)
+		k.whys(answers[1], want...)
 	}
 }
 

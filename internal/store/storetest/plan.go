@@ -27,6 +27,7 @@ var planTests = []test{
 	{"a page committed twice is there once", testCommitTwice},
 	{"a page that doesn't follow is refused and healed", testCommitMovedOn},
 	{"a waiting older row is superseded by the page", testCommitSupersedes},
+	{"an older row that waits no more is left alone", testCommitSupersedesLate},
 	{"a stopped incident takes no page", testCommitStopped},
 	{"an empty audience is a finished plan", testCommitEmpty},
 	{"readers go on beside the planner", testReadersBeside},
@@ -325,6 +326,23 @@ func testCommitSupersedes(k *kit) {
 	due, err := k.Due(k.ctx, after(1000*hour), 10)
 	k.must(err)
 	equal(k, "due rows", len(due), 0)
+}
+
+func testCommitSupersedesLate(k *kit) {
+	k.targets(3)
+	first := k.one(event(1))
+	p := k.accept(event(2))[0]
+	audience, err := k.Audience(k.ctx, p, 10)
+	k.must(err)
+	page := k.planned(p, audience)
+	for i := range 3 { // as if they had waited when the audience was read
+		page.Superseded = append(page.Superseded, row(first, i))
+	}
+	k.settle(result(first, 0, dispatcher.Delivered, channels.Delivered), result(first, 1, dispatcher.Open, channels.Temporary))
+	k.must(k.CommitPage(k.ctx, p, page))
+	k.outcome(row(first, 0), dispatcher.Delivered)
+	k.outcome(row(first, 1), dispatcher.Superseded)
+	k.outcome(row(first, 2), dispatcher.Open)
 }
 
 func testCommitStopped(k *kit) {

@@ -151,8 +151,9 @@ func testRebatch(k *kit) {
 	k.wait(b, 1, 3*hour)
 	k.settle(result(b, 2, dispatcher.Delivered, channels.Delivered))
 	n := k.again(b, 0, 1, 2, 3)
-	k.must(k.Rebatch(k.ctx, batches(n), nil, nil))
+	k.must(k.Rebatch(k.ctx, after(4*hour), batches(n), nil, nil))
 	k.wantIDs("still due", k.dueTargets(5*hour, 10))
+	k.wantIDs("to be published", k.lapsed(time.Time{}, after(4*hour), time.Time{}), b.ID) // the new one later
 	k.whys(k.claim(n), dispatcher.Exception{Index: 2, Why: dispatcher.WhyClosed}, dispatcher.Exception{Index: 3, Why: dispatcher.WhyClosed})
 	k.settle(result(b, 0, dispatcher.Dead, channels.Permanent)) // the old batch's results miss
 	k.outcome(row(b, 0), dispatcher.Open)
@@ -166,11 +167,11 @@ func testRebatchTwice(k *kit) {
 	k.wait(b, 0, 3*hour)
 	n := k.again(b, 0)
 	for range 2 {
-		k.must(k.Rebatch(k.ctx, batches(n), nil, nil))
+		k.must(k.Rebatch(k.ctx, after(4*hour), batches(n), nil, nil))
 		k.whys(k.claim(n))
 	}
 	k.must(k.Settle(k.ctx, []dispatcher.Settlement{result(n, 0, dispatcher.Delivered, channels.Delivered)}, []int64{n.ID}))
-	k.must(k.Rebatch(k.ctx, batches(n), nil, nil))
+	k.must(k.Rebatch(k.ctx, after(4*hour), batches(n), nil, nil))
 	if a := k.claim(n); a.State == dispatcher.Claimed && len(a.Exceptions) != 1 {
 		k.Errorf("a settled batch can be sent again: %+v", a)
 	}
@@ -182,7 +183,7 @@ func testPostpone(k *kit) {
 	k.wait(b, 0, 3*hour)
 	postponed := []dispatcher.Postponement{{Row: row(b, 0), DueAt: after(6 * hour)}, {Row: row(b, 1), DueAt: after(6 * hour)}}
 	for range 2 {
-		k.must(k.Rebatch(k.ctx, nil, postponed, nil))
+		k.must(k.Rebatch(k.ctx, after(4*hour), nil, postponed, nil))
 	}
 	k.wantIDs("before", k.dueTargets(5*hour, 10))
 	k.wantIDs("then", k.dueTargets(6*hour, 10), b.Deliveries[0].Target) // the other is in its batch

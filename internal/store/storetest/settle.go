@@ -71,7 +71,7 @@ func testStateMachine(k *kit) {
 		{"due, and found superseded", func(b *queue.Batch) {
 			s := result(b, 0, dispatcher.Superseded, 0)
 			s.Batch = 0
-			k.must(k.Rebatch(k.ctx, nil, nil, []dispatcher.Settlement{s}))
+			k.must(k.Rebatch(k.ctx, after(4*hour), nil, nil, []dispatcher.Settlement{s}))
 		}, dispatcher.Superseded, false, "waiting"},
 	}
 	k.targets(1)
@@ -118,7 +118,7 @@ func testSettleFields(k *kit) {
 	equal(k, "channel", d.Channel, "webhook")
 
 	// Closed without another attempt: what is known of the last one stays.
-	k.must(k.Rebatch(k.ctx, nil, nil, []dispatcher.Settlement{{Row: s.Row, Outcome: dispatcher.Expired, Attempt: 3, DoneAt: after(5 * hour)}}))
+	k.must(k.Rebatch(k.ctx, after(4*hour), nil, nil, []dispatcher.Settlement{{Row: s.Row, Outcome: dispatcher.Expired, Attempt: 3, DoneAt: after(5 * hour)}}))
 	k.reopen()
 	d = k.stored(s.Row)
 	equal(k, "outcome", d.Outcome, dispatcher.Expired)

@@ -83,18 +83,20 @@ func testReplace(k *kit) {
 	k.settle(result(b, 1, dispatcher.Delivered, channels.Delivered))
 	l := k.oneLapsed()
 	k.batch++
-	n, err := k.Replace(k.ctx, l, k.batch)
+	n, err := k.Replace(k.ctx, l, k.batch, after(50*hour))
 	k.must(err)
 	if n == nil || n.ID != k.batch || !n.Verify || len(n.Deliveries) != 2 || n.Group != b.Group || !n.AcceptedAt.Equal(b.AcceptedAt) {
 		k.Fatalf("the new batch: %+v", n)
 	}
 	equal(k, "the old one", k.claim(b).State, dispatcher.ClaimGone)
 	k.whys(k.claim(n))
+	k.wantIDs("not yet missed", k.lapsed(time.Time{}, after(50*hour), time.Time{}))
+	k.wantIDs("to be published", k.lapsed(time.Time{}, after(51*hour), time.Time{}), n.ID)
 	k.settle(result(b, 0, dispatcher.Dead, channels.Permanent)) // the zombie's failure misses
 	k.outcome(row(b, 0), dispatcher.Open)
 	k.settle(result(b, 0, dispatcher.Delivered, channels.Delivered)) // its receipt doesn't
 	k.whys(k.claim(n), dispatcher.Exception{Index: 0, Why: dispatcher.WhyClosed})
-	again, err := k.Replace(k.ctx, l, k.batch+1)
+	again, err := k.Replace(k.ctx, l, k.batch+1, after(50*hour))
 	k.must(err)
 	if again != nil {
 		k.Errorf("replaced twice: %+v", again)
@@ -106,7 +108,7 @@ func testReplaceClaimed(k *kit) {
 	b := k.one(event(1))
 	l := k.oneLapsed()
 	k.claims(dispatcher.ClaimRequest{Batch: b})
-	n, err := k.Replace(k.ctx, l, 5000)
+	n, err := k.Replace(k.ctx, l, 5000, after(50*hour))
 	k.must(err)
 	if n != nil {
 		k.Fatal("a batch was replaced that had been claimed")
@@ -114,7 +116,7 @@ func testReplaceClaimed(k *kit) {
 	l = k.oneLapsed()
 	_, err = k.Claim(k.ctx, 1, after(7*hour), []dispatcher.ClaimRequest{{Batch: b}}) // the lease is prolonged
 	k.must(err)
-	n, err = k.Replace(k.ctx, l, 5000)
+	n, err = k.Replace(k.ctx, l, 5000, after(50*hour))
 	k.must(err)
 	if n != nil {
 		k.Fatal("a batch was replaced whose lease had been prolonged")
@@ -126,7 +128,7 @@ func testReplaceNothing(k *kit) {
 	k.targets(2)
 	b := k.one(event(1))
 	k.settle(result(b, 0, dispatcher.Delivered, channels.Delivered), result(b, 1, dispatcher.Open, channels.Temporary))
-	n, err := k.Replace(k.ctx, k.oneLapsed(), 5000)
+	n, err := k.Replace(k.ctx, k.oneLapsed(), 5000, after(50*hour))
 	k.must(err)
 	if n != nil {
 		k.Errorf("a batch for nothing: %+v", n)

@@ -127,6 +127,8 @@ func testPatch(k *kit) {
 	audience := k.everyone(k.accept(event(1))[0], 10)
 	equal(k, "audience", len(audience), 2)
 	equal(k, "provider", audience[1].Provider, "h9.example:443")
+	k.patch(ids[0], func(t *incident.Target) { t.Components = []string{"db"} })
+	equal(k, "audience of a component it no longer has", len(k.everyone(k.accept(event(2))[0], 10)), 1)
 	refusal := errors.New("no")
 	if _, err := k.Patch(k.ctx, ids[1], func(t *incident.Target) error { t.Locale = "de"; return refusal }); !errors.Is(err, refusal) {
 		k.Errorf("a refused change: %v", err)

@@ -1,0 +1,99 @@
+package dispatcher_test
+
+import (
+	"testing"
+	"time"
+
+	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/tocsin/tocsin/channels"
+	"github.com/tocsin/tocsin/dispatcher"
+	"github.com/tocsin/tocsin/incident"
+	"github.com/tocsin/tocsin/internal/testenv"
+)
+
+// inBrokerWorld runs a test over a real RabbitMQ, in real time, with a sweeper
+// that is quick to suspect.
+func inBrokerWorld(t *testing.T, f func(t *testing.T, w *world)) {
+	t.Helper()
+	w := &world{t: t, dir: t.TempDir(), broker: testenv.Vhost(t), peer: &peer{}, meter: &counts{outcomes: map[dispatcher.Outcome]int{}}}
+	w.options = func(o *dispatcher.Options) {
+		o.SweepEvery, o.SweepUnpublished, o.SweepUnclaimed = 50*time.Millisecond, 200*time.Millisecond, 300*time.Millisecond
+		o.RetryEvery = 20 * time.Millisecond
+		o.Backoff = dispatcher.Backoff{Base: 50 * time.Millisecond, Cap: time.Second}
+	}
+	w.open()
+	defer w.close()
+	f(t, w)
+}
+
+func TestBrokerEveryDeliveryReachesAnOutcome(t *testing.T) {
+	inBrokerWorld(t, func(t *testing.T, w *world) {
+		w.subscribe(1000)
+		w.peer.answer = func(target int64, _, nth int) (channels.Result, time.Duration) {
+			if target%10 == 0 && nth == 1 {
+				return channels.Result{Class: channels.Temporary, Detail: "http 500"}, 0
+			}
+			return channels.Result{Class: channels.Delivered}, 0
+		}
+		w.start()
+		w.publish(incident.Investigating, "")
+		w.settled()
+		w.publish(incident.Resolved, "")
+		w.settled()
+		w.holds(map[int]int{1: 1000, 2: 1000}, 0)
+	})
+}
+
+func TestBrokerCrash(t *testing.T) {
+	for _, at := range dispatcher.Failpoints() {
+		if at == dispatcher.FailReplaced || at == dispatcher.FailRebatched {
+			continue // below, and in TestCrash
+		}
+		t.Run(string(at), func(t *testing.T) {
+			inBrokerWorld(t, func(t *testing.T, w *world) {
+				w.subscribe(300)
+				w.publish(incident.Investigating, "")
+				w.crash(at, 1)
+				w.start()
+				w.settled()
+				w.holds(map[int]int{1: 300}, 300)
+			})
+		})
+	}
+}
+
+// What the broker was given and lost is in the ledger: the sweeper publishes it
+// again, and if it dies over that, the next one does.
+func TestSweeperFindsWhatTheBrokerLost(t *testing.T) {
+	inBrokerWorld(t, func(t *testing.T, w *world) {
+		w.subscribe(250)
+		w.publish(incident.Investigating, "")
+		w.peer.answer = func(int64, int, int) (channels.Result, time.Duration) { return channels.Result{Class: channels.Temporary}, 0 }
+		w.crash(dispatcher.FailPagePublished, 1)
+		w.peer.answer = nil
+		purge(t, w.broker, "tocsin.deliver.webhook.urgent")
+		w.crash(dispatcher.FailReplaced, 1)
+		w.start()
+		w.settled()
+		w.holds(map[int]int{1: 250}, 0)
+	})
+}
+
+// purge empties a queue, as an operator might.
+func purge(t *testing.T, url, queue string) {
+	t.Helper()
+	c, err := amqp.Dial(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	ch, err := c.Channel()
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := ch.QueuePurge(queue, false)
+	if err != nil || n == 0 {
+		t.Fatalf("purged %d messages: %v", n, err)
+	}
+}
