@@ -69,7 +69,9 @@ func TestSweeperFindsWhatTheBrokerLost(t *testing.T) {
 	inBrokerWorld(t, func(t *testing.T, w *world) {
 		w.subscribe(250)
 		w.publish(incident.Investigating, "")
-		w.peer.answer = func(int64, int, int) (channels.Result, time.Duration) { return channels.Result{Class: channels.Temporary}, 0 }
+		w.peer.answer = func(int64, int, int) (channels.Result, time.Duration) {
+			return channels.Result{Class: channels.Temporary}, 0
+		}
 		w.crash(dispatcher.FailPagePublished, 1)
 		w.peer.answer = nil
 		purge(t, w.broker, "tocsin.deliver.webhook.urgent")

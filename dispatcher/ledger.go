@@ -104,7 +104,9 @@ type Ledger interface {
 	//
 	// A Delivered settlement always lands, whatever the row says. Every other
 	// one lands only if the row is open and still belongs to the settlement's
-	// batch; otherwise it is silently without effect (the row has moved on).
+	// batch; otherwise it is silently without effect (the row has moved on),
+	// but that a row which expired untried keeps what came of an attempt that
+	// was under way.
 	Settle(ctx context.Context, rows []Settlement, finished []int64) error
 
 	// Due returns waiting rows that are due, oldest due first, at most limit.

@@ -21,6 +21,7 @@ import (
 	"github.com/tocsin/tocsin/internal/egress"
 	"github.com/tocsin/tocsin/internal/gateway"
 	"github.com/tocsin/tocsin/internal/sqlitedb"
+	"github.com/tocsin/tocsin/internal/store"
 	storesqlite "github.com/tocsin/tocsin/internal/store/sqlite"
 	"github.com/tocsin/tocsin/internal/telemetry"
 	"github.com/tocsin/tocsin/queue"
@@ -66,7 +67,7 @@ func runEngine(ctx context.Context, cfg *config.Config, stderr io.Writer) (err e
 		return unavailableError(err)
 	}
 	open.add("store", db.Close)
-	store := storesqlite.New(db, route)
+	ledger := storesqlite.New(db, route)
 
 	queues, err := openQueue(ctx, cfg, db, log)
 	if err != nil {
@@ -91,7 +92,7 @@ func runEngine(ctx context.Context, cfg *config.Config, stderr io.Writer) (err e
 		Version: version(), Groups: groupNames(), Log: log,
 	})
 	engine, err := dispatcher.New(dispatcherOptions(cfg, budget.Limit()), dispatcher.Ports{
-		Ledger: store, Queue: queues, Intake: queues,
+		Ledger: ledger, Queue: queues, Intake: queues,
 		Channels: map[string]channels.Channel{incident.ChannelWebhook: hooks},
 		Meter:    metrics, Log: log,
 	})
@@ -106,10 +107,10 @@ func runEngine(ctx context.Context, cfg *config.Config, stderr io.Writer) (err e
 	})
 
 	server := gateway.NewServer(gateway.New(gateway.Deps{
-		Intake: queues, Targets: store, History: store, Engine: engine, Meter: metrics,
+		Intake: queues, Targets: ledger, History: ledger, Engine: engine, Meter: metrics,
 		CheckTarget: checkTarget(policy), Metrics: metrics.Handler(), Log: log,
 		Ready: func(ctx context.Context) map[string]string {
-			return map[string]string{"store": said(store.Ping(ctx)), "broker": said(queues.ready(ctx))}
+			return map[string]string{"store": said(ledger.Ping(ctx)), "broker": said(queues.ready(ctx))}
 		},
 	}, gateway.Options{Tokens: cfg.Tokens, Listen: cfg.Listen}), log)
 
@@ -170,6 +171,16 @@ func openQueue(ctx context.Context, cfg *config.Config, db *sqlitedb.DB, log *sl
 		return nil, unavailableError(err)
 	}
 	return &queues{Queue: b, Intake: b, name: "rabbitmq", ready: b.Ready, connected: b.Connected}, nil
+}
+
+// Offer implements [gateway.Intake]. A full disk is not a queue that will be
+// there again soon.
+func (q *queues) Offer(ctx context.Context, e *queue.Event) error {
+	err := q.Intake.Offer(ctx, e)
+	if errors.Is(err, sqlitedb.ErrFull) {
+		err = fmt.Errorf("%w: %w", store.ErrFull, err)
+	}
+	return err
 }
 
 // depths measures the queues for a scrape; a queue in trouble has no figures.

@@ -10,10 +10,10 @@ import (
 	"github.com/tocsin/tocsin/internal/peer"
 )
 
-// atRisk is how long before a kill a peer's answer may have come without its
-// result being committed: the promise is one group commit of at most 50 ms; the
-// other half is for results that waited for the commit before theirs.
-const atRisk = 100 * time.Millisecond
+// uncommitted is how old a peer's answer may be without its result being
+// committed: the promise is one group commit of at most 50 ms, and a result may
+// have to wait for the one before.
+const uncommitted = 100 * time.Millisecond
 
 // evidence is everything a verdict rests on: what was accepted, what the peers
 // received, what the ledger says, and when the engine was killed. All times are
@@ -51,38 +51,40 @@ type kill struct {
 	at, over time.Time
 }
 
-// inFlight says whether a request was under way when the engine died: sent
-// before, and not answered.
-func (k kill) inFlight(r peer.Receipt) bool {
+// cut says whether the kill cut a request short: it was sent, and was not
+// answered before.
+func (k kill) cut(r peer.Receipt) bool {
 	return !r.ReceivedAt.After(k.over) && !r.AnsweredAt.Before(k.at)
 }
 
-// uncertain says whether the engine, if the peer accepted r, may have died
-// without having committed that.
-func (k kill) uncertain(r peer.Receipt) bool {
-	return r.Accepted() && !r.ReceivedAt.After(k.over) && !r.AnsweredAt.Before(k.at.Add(-atRisk))
+// fresh says whether an acceptance came so shortly before the kill that it may
+// not have been committed.
+func (k kill) fresh(r peer.Receipt) bool {
+	return r.Accepted() && r.AnsweredAt.Before(k.at) && !r.AnsweredAt.Before(k.at.Add(-uncommitted))
 }
+
+// forgot says whether the kill may have made the engine forget that r was
+// accepted.
+func (k kill) forgot(r peer.Receipt) bool { return r.Accepted() && (k.cut(r) || k.fresh(r)) }
 
 // verdict is what the evidence comes to.
 type verdict struct {
-	// faults says what was not kept: A, D, O, L as the package's doc names them,
-	// and I for webhook-ids.
-	faults []fault
-	losses []loss // by kill
-	// unexplained counts duplicates that no kill explains.
-	duplicates, unexplained int
-	outcomes                map[string]int
+	faults     []fault
+	losses     []loss // by kill
+	duplicates int
+	outcomes   map[string]int
 }
 
+// fault is a promise that was not kept: A, D, O or L as the package's doc names
+// them, or I for webhook-ids.
 type fault struct{ promise, text string }
 
 // loss is what one kill cost.
 type loss struct {
-	inFlight   int // requests at the peers, or on their way to them
-	uncertain  int // answered 2xx after the kill or shortly before it
-	duplicates int // of those: sent again
-	// earliest is how long before the kill the first of the duplicated answers
-	// was given.
+	cut, fresh int // requests
+	duplicates int // of those: sent again though accepted
+	// earliest is how long before the kill the first of the answers was given
+	// that were forgotten.
 	earliest time.Duration
 }
 
@@ -95,11 +97,11 @@ func (e *evidence) judge() *verdict {
 	v := &verdict{losses: make([]loss, len(e.kills)), outcomes: make(map[string]int)}
 	for i, k := range e.kills {
 		for _, r := range e.receipts {
-			if k.inFlight(r) {
-				v.losses[i].inFlight++
-			}
-			if k.uncertain(r) {
-				v.losses[i].uncertain++
+			switch {
+			case k.cut(r):
+				v.losses[i].cut++
+			case k.fresh(r):
+				v.losses[i].fresh++
 			}
 		}
 	}
@@ -139,33 +141,28 @@ func (e *evidence) judgeRequests(v *verdict) map[peer.Delivery][]peer.Receipt {
 	return byDelivery
 }
 
-func deliveryOf(r peer.Receipt) peer.Delivery { return peer.Delivery{Target: r.Target, Incident: r.Incident, Sequence: r.Sequence} }
+func deliveryOf(r peer.Receipt) peer.Delivery {
+	return peer.Delivery{Target: r.Target, Incident: r.Incident, Sequence: r.Sequence}
+}
 
-// judgeDuplicates asks of every request for a delivery that had been answered
-// 2xx which kill the engine forgot that answer in. Each answer can be forgotten
-// once, so that the duplicates can't be more than what was uncertain.
+// judgeDuplicates asks of every request for a delivery that had been accepted
+// which kill made the engine forget that.
 func (e *evidence) judgeDuplicates(v *verdict, byDelivery map[peer.Delivery][]peer.Receipt) {
-	possible := 0
+	most := 0
 	for _, l := range v.losses {
-		possible += l.uncertain
+		most += l.cut + l.fresh
 	}
-	for d, requests := range byDelivery {
-		for i, r := range requests {
-			last := -1
-			for j, before := range requests[:i] {
-				if before.Accepted() && !before.AnsweredAt.After(r.ReceivedAt) {
-					last = j
-				}
-			}
-			if last < 0 {
+	for _, d := range slices.SortedFunc(maps.Keys(byDelivery), compare) {
+		requests := byDelivery[d]
+		for i, again := range requests {
+			answered := lastAccepted(requests[:i], again.ReceivedAt)
+			if answered == nil {
 				continue
 			}
 			v.duplicates++
-			answered := requests[last]
-			k := slices.IndexFunc(e.kills, func(k kill) bool { return k.uncertain(answered) && r.ReceivedAt.After(k.over) })
+			k := slices.IndexFunc(e.kills, func(k kill) bool { return k.forgot(*answered) && again.ReceivedAt.After(k.over) })
 			if k < 0 {
-				v.unexplained++
-				v.fault("D", "%v came again %v after it was answered, %s", d, r.ReceivedAt.Sub(answered.AnsweredAt), e.lastKill(answered, r))
+				v.fault("D", "%v came again %v after it was accepted, %s", d, again.ReceivedAt.Sub(answered.AnsweredAt), e.between(*answered, again))
 				continue
 			}
 			l := &v.losses[k]
@@ -173,15 +170,25 @@ func (e *evidence) judgeDuplicates(v *verdict, byDelivery map[peer.Delivery][]pe
 			l.earliest = max(l.earliest, e.kills[k].at.Sub(answered.AnsweredAt))
 		}
 	}
-	if v.duplicates > possible {
-		v.fault("D", "%d duplicates, but only %d answers could have been forgotten", v.duplicates, possible)
+	if v.duplicates > most {
+		v.fault("D", "%d duplicates are more than the %d requests that kills can have made the engine forget", v.duplicates, most)
 	}
 }
 
-// lastKill tells a reader how far from a kill a duplicate is.
-func (e *evidence) lastKill(answered, again peer.Receipt) string {
-	for _, k := range slices.Backward(e.kills) {
-		if k.at.Before(again.ReceivedAt) && k.over.After(answered.AnsweredAt) {
+// lastAccepted returns the last of the requests that was accepted by then.
+func lastAccepted(requests []peer.Receipt, by time.Time) (last *peer.Receipt) {
+	for i, r := range requests {
+		if r.Accepted() && !r.AnsweredAt.After(by) {
+			last = &requests[i]
+		}
+	}
+	return last
+}
+
+// between tells a reader how far an answer is from the kill after it.
+func (e *evidence) between(answered, again peer.Receipt) string {
+	for _, k := range e.kills {
+		if k.at.After(answered.AnsweredAt) && k.at.Before(again.ReceivedAt) {
 			return fmt.Sprintf("which was %v before a kill", k.at.Sub(answered.AnsweredAt))
 		}
 	}
@@ -244,7 +251,7 @@ func (e *evidence) judgeRow(v *verdict, d peer.Delivery, t target, latest int, r
 		}
 	}
 	for _, r := range requests {
-		if r.Accepted() && !slices.ContainsFunc(e.kills, func(k kill) bool { return k.uncertain(r) }) {
+		if r.Accepted() && !slices.ContainsFunc(e.kills, func(k kill) bool { return k.forgot(r) }) {
 			v.fault("L", "%v was accepted by its peer, far from any kill, but is %s in the ledger", d, cmp.Or(outcome, "not"))
 			return
 		}

@@ -6,7 +6,9 @@ import (
 	"crypto/x509"
 	"net"
 	"net/netip"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -19,6 +21,10 @@ type Config struct {
 	Budget *Budget
 	// Lookup resolves names; the system's resolvers if nil.
 	Lookup Lookup
+	// Source are local addresses to connect from, in turn; the system chooses if
+	// there is none of the peer's family. Several are a way out when one has no
+	// port left for a destination.
+	Source []netip.Addr
 	// Roots verify certificates; the system's if nil.
 	Roots *x509.CertPool
 	// Sessions is how many TLS sessions are kept to be resumed, by host name;
@@ -34,6 +40,7 @@ type Dialer struct {
 	sessions tls.ClientSessionCache
 	failing  hosts
 	net      net.Dialer
+	turn     atomic.Uint32 // of Source
 }
 
 // NewDialer returns a dialer.
@@ -58,12 +65,37 @@ func NewDialer(c Config) *Dialer {
 }
 
 // checkSocket is the last look at an address, when nothing can change it any more.
-func (d *Dialer) checkSocket(_, address string, _ syscall.RawConn) error {
+func (d *Dialer) checkSocket(_, address string, socket syscall.RawConn) error {
 	to, err := netip.ParseAddrPort(address)
 	if err != nil {
 		return ErrBlocked
 	}
-	return d.Policy.CheckAddr(to)
+	if err := d.Policy.CheckAddr(to); err != nil {
+		return err
+	}
+	if len(d.Source) == 0 || runtime.GOOS != "linux" {
+		return nil
+	}
+	// Choose the local port when connecting, not when binding: a port is then taken
+	// for one destination only, and finding a free one stays fast.
+	const bindAddressNoPort = 24 // IP_BIND_ADDRESS_NO_PORT, of both families
+	return socket.Control(func(fd uintptr) {
+		_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_IP, bindAddressNoPort, 1) // it works without, too
+	})
+}
+
+// dialer returns a net.Dialer bound to the next of Source that can reach to.
+func (d *Dialer) dialer(to netip.Addr) net.Dialer {
+	bound := d.net
+	first := d.turn.Add(1)
+	for i := range uint32(len(d.Source)) {
+		from := d.Source[(first+i)%uint32(len(d.Source))].Unmap()
+		if from.Is4() == to.Is4() {
+			bound.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0))
+			break
+		}
+	}
+	return bound
 }
 
 // Dial returns a connection that is ready for use, TLS handshake included, without
@@ -193,8 +225,9 @@ func (d *Dialer) connectTo(ctx context.Context, to netip.AddrPort) (net.Conn, er
 	if to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port()); to.Addr().Is4() {
 		network = "tcp4"
 	}
+	from := d.dialer(to.Addr())
 	for {
-		conn, err := d.net.DialContext(ctx, network, to.String())
+		conn, err := from.DialContext(ctx, network, to.String())
 		switch {
 		case err == nil:
 			return conn, nil

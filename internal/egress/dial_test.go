@@ -2,19 +2,13 @@ package egress
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"net/netip"
-	"os"
 	"strings"
 	"sync"
 	"syscall"
@@ -99,6 +93,24 @@ func TestDialByNameAndByAddress(t *testing.T) {
 		if d.Budget.Used() != 0 {
 			t.Errorf("%d descriptors used after Close", d.Budget.Used())
 		}
+	}
+}
+
+func TestSourceAddressesTakeTurns(t *testing.T) {
+	from := make(chan string, 4)
+	at := peer(t, "127.0.0.1:0", func(c net.Conn) {
+		from <- c.RemoteAddr().(*net.TCPAddr).IP.String()
+	})
+	d := newDialer(t, loopback, func(c *Config) { c.Source = addrs("127.0.0.21", "::1", "127.0.0.22") })
+	seen := map[string]int{}
+	for range 4 {
+		c, err := d.Dial(t.Context(), Endpoint{Host: "127.0.0.1", Port: at.Port()}, time.Second)
+		must(t, err)
+		seen[<-from]++
+		must(t, c.Close())
+	}
+	if len(seen) != 2 || seen["127.0.0.21"] == 0 || seen["127.0.0.22"] == 0 {
+		t.Errorf("connections came from %v", seen)
 	}
 }
 
@@ -363,88 +375,4 @@ func TestQuietSeesWhatAnIdlePeerDid(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() { c.Quiet() }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
-}
-
-// When others took the descriptors that were left for them and more, a dial waits
-// for one of the idle connections instead of failing.
-func TestOutOfFilesIsAWait(t *testing.T) {
-	at := peer(t, "127.0.0.1:0", untilClosed)
-	d := newDialer(t, loopback, nil)
-	to := Endpoint{Host: "127.0.0.1", Port: at.Port()}
-	warm, err := d.Dial(t.Context(), to, time.Second) // whatever Go opens once is open now
-	must(t, err)
-	must(t, warm.Close())
-
-	spare, err := os.Open(os.DevNull)
-	must(t, err)
-	must(t, d.Budget.Acquire(t.Context()))
-	d.Budget.Park(&Idle{Evict: func() {
-		must(t, spare.Close())
-		d.Budget.Release()
-	}})
-	var limit syscall.Rlimit
-	must(t, syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit))
-	tight := limit
-	tight.Cur = uint64(spare.Fd()) + 1
-	hold := fill(t, tight.Cur)
-	must(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &tight))
-	c, err := d.Dial(t.Context(), to, 5*time.Second)
-	must(t, syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit))
-	hold()
-	must(t, err)
-	must(t, c.Close())
-}
-
-// fill takes every descriptor below limit that is free.
-func fill(t *testing.T, limit uint64) (release func()) {
-	var taken []int
-	for {
-		fd, err := syscall.Open(os.DevNull, syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
-		must(t, err)
-		if uint64(fd) >= limit {
-			must(t, syscall.Close(fd))
-			break
-		}
-		taken = append(taken, fd)
-	}
-	return func() {
-		for _, fd := range taken {
-			must(t, syscall.Close(fd))
-		}
-	}
-}
-
-// authority issues certificates for h.example.com.
-type authority struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-	pool *x509.CertPool
-}
-
-func newAuthority(t testing.TB) *authority {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	must(t, err)
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test authority"},
-		NotBefore: time.Now().Add(-24 * time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	must(t, err)
-	cert, err := x509.ParseCertificate(der)
-	must(t, err)
-	a := &authority{cert, key, x509.NewCertPool()}
-	a.pool.AddCert(cert)
-	return a
-}
-
-func (a *authority) issue(t testing.TB, change func(*x509.Certificate)) tls.Certificate {
-	t.Helper()
-	template := &x509.Certificate{SerialNumber: big.NewInt(2), DNSNames: []string{"h.example.com"},
-		NotBefore: a.cert.NotBefore, NotAfter: a.cert.NotAfter}
-	if change != nil {
-		change(template)
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, a.key.Public(), a.key)
-	must(t, err)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: a.key}
 }

@@ -25,7 +25,7 @@ func (g *gateway) safe(next http.Handler) http.Handler {
 		_ = control.SetWriteDeadline(time.Now().Add(answerTimeout))
 		if r.ContentLength != 0 {
 			// Also for a body that nobody reads: the server drains it.
-			_ = control.SetWriteDeadline(time.Now().Add(g.opt.BodyTimeout))
+			_ = control.SetReadDeadline(time.Now().Add(g.opt.BodyTimeout))
 		}
 		tracked := &trackedWriter{ResponseWriter: w}
 		defer func() {

@@ -24,6 +24,11 @@ const (
 	settleUntried = `UPDATE deliveries SET outcome = ?, batch = ?, attempt = max(attempt, ?), due_at = ?, done_at = ?,
 		detail = coalesce(nullif(?, ''), detail)
 		WHERE incident = ? AND target = ? AND sequence = ? AND outcome = 0 AND batch IS ?`
+
+	// settleLate says what came of an attempt that was under way when its row
+	// expired.
+	settleLate = `UPDATE deliveries SET attempt = ?, class = ?, detail = ?, sent_at = ?
+		WHERE incident = ? AND target = ? AND sequence = ? AND outcome = 4 AND class = 0 AND batch IS ?`
 )
 
 // failsToDisable is how many updates in a row without success disable a target.
@@ -79,6 +84,9 @@ func settleRow(tx *sqlitedb.Tx, r *dispatcher.Settlement) (landed bool, err erro
 	case r.Class != 0:
 		n, err = tx.Exec(settleTried, int(r.Outcome), batch, r.Attempt, r.DueAt, r.DoneAt, int(r.Class), r.Detail, r.SentAt,
 			r.Incident, r.Target, r.Sequence, belongs)
+		if err == nil && n == 0 && r.Outcome == dispatcher.Open {
+			_, err = tx.Exec(settleLate, r.Attempt, int(r.Class), r.Detail, r.SentAt, r.Incident, r.Target, r.Sequence, belongs)
+		}
 	default:
 		n, err = tx.Exec(settleUntried, int(r.Outcome), batch, r.Attempt, r.DueAt, r.DoneAt, r.Detail,
 			r.Incident, r.Target, r.Sequence, belongs)

@@ -15,6 +15,7 @@ var sweepTests = []test{
 	{"a batch with nothing open is only removed", testReplaceNothing},
 	{"expiry closes open rows wherever they are, in bounded steps", testExpire},
 	{"expiry waits for the plan's end before it is done with an update", testExpirePlanning},
+	{"what was under way at the expiry says why", testExpireLate},
 	{"a stop suppresses what is open and ends the plan", testStop},
 	{"an update after a stop goes out", testStopThenUpdate},
 }
@@ -181,6 +182,24 @@ func testExpire(k *kit) {
 	k.settle(result(second, 0, dispatcher.Delivered, channels.Delivered)) // a receipt always lands
 	k.outcome(row(second, 0), dispatcher.Delivered)
 	equal(k, "the other", k.expire(after(3*hour)), n)
+}
+
+func testExpireLate(k *kit) {
+	k.targets(2)
+	e := event(1)
+	e.ExpiresAt = after(2 * hour)
+	b := k.plan(k.accept(e)[0])[0]
+	equal(k, "expired", k.expire(after(2*hour)), 2)
+	late := result(b, 0, dispatcher.Open, channels.Temporary)
+	late.Detail = "timeout: no answer in time"
+	zombie := result(b, 1, dispatcher.Open, channels.Temporary)
+	zombie.Batch++
+	k.settle(late, zombie)
+	got := k.stored(row(b, 0))
+	equal(k, "outcome", got.Outcome, dispatcher.Expired)
+	equal(k, "detail", got.Detail, late.Detail)
+	equal(k, "class", got.Class, "temporary")
+	equal(k, "another batch's", k.stored(row(b, 1)).Detail, "")
 }
 
 func testExpirePlanning(k *kit) {
