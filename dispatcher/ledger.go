@@ -226,7 +226,8 @@ type Plan struct {
 	Sequence   int
 	Page       string
 	IncidentID string
-	// Audience filter, see DESIGN: union of components, highest impact.
+	// The audience: whoever wants one of the components (or Whole, the whole
+	// page) at the highest impact so far.
 	Components []string
 	Whole      bool
 	Highest    incident.Impact

@@ -59,7 +59,7 @@ func (x *exchange) run(ctx context.Context, c *conn) (result channels.Result, st
 
 // talk does what run says, but for the connection.
 func (x *exchange) talk(c *conn) outcome {
-	err, made := x.write(c)
+	made, err := x.write(c)
 	if !made {
 		return outcome{result: permanent(err.Error()), answered: true, keep: true}
 	}
@@ -83,15 +83,15 @@ func (x *exchange) talk(c *conn) outcome {
 }
 
 // write sends the request in one piece. made is false if there is none to send.
-func (x *exchange) write(c *conn) (err error, made bool) {
+func (x *exchange) write(c *conn) (made bool, err error) {
 	d := x.channel.drafts.get()
 	defer x.channel.drafts.put(d)
 	wire, err := d.write(x.message, x.url, x.body, x.channel.config.UserAgent, x.channel.config.Clock())
 	if err != nil {
-		return err, false
+		return false, err
 	}
 	_, err = c.Write(wire)
-	return err, true
+	return true, err
 }
 
 // answer reads the reply that has begun to come.

@@ -28,7 +28,7 @@ var all = store.DeliveryFilter{}
 func batches(list ...*queue.Batch) []*queue.Batch { return list }
 
 // testStateMachine puts a row into each state, lets each event happen to it, twice,
-// and compares with the table of DESIGN.
+// and compares with the table in docs/decisions/ledger.md.
 func testStateMachine(k *kit) {
 	type state struct {
 		name  string

@@ -1,0 +1,202 @@
+package crash
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// patience bounds everything that has to happen by itself.
+const patience = 60 * time.Second
+
+// engine is `tocsin serve` as a process of its own, on one data folder and one
+// address over all its lives. Its methods are for one goroutine.
+type engine struct {
+	t       *testing.T
+	address string
+	config  string
+	log     string
+	environ []string
+
+	cmd   *exec.Cmd
+	ended chan struct{} // closed once the process is reaped
+}
+
+// newEngine configures an engine that may send to one port of the loopback
+// network. It starts nothing.
+func newEngine(t *testing.T, queue string, peers int) *engine {
+	t.Helper()
+	e := &engine{t: t, address: freeAddress(t), log: filepath.Join(t.ArtifactDir(), "engine.log")}
+	e.config = filepath.Join(t.TempDir(), "tocsin.yaml")
+	config := fmt.Sprintf(`listen: %s
+data: %q
+egress: {allow: ["127.0.0.0/8:%d"], http: true}
+webhook: {connect_timeout: 2s, timeout: 5s}
+retry: {base: 200ms, cap: 2s, expires_after: 1h}
+`, e.address, t.TempDir(), peers)
+	if err := os.WriteFile(e.config, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range os.Environ() {
+		if !strings.HasPrefix(entry, "TOCSIN_") {
+			e.environ = append(e.environ, entry)
+		}
+	}
+	e.environ = append(e.environ, "TOCSIN_QUEUE="+queue)
+	t.Cleanup(func() {
+		if e.running() {
+			_ = e.cmd.Process.Kill()
+			<-e.ended
+		}
+		if t.Failed() {
+			t.Logf("the engine's last words:\n%s", e.lastWords())
+		}
+	})
+	return e
+}
+
+// freeAddress finds a port below those that the kernel takes for outgoing
+// connections: while the engine is down nobody else gets it, and a client that
+// dials it can't be connected to itself.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	for range 1000 {
+		listener, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(20_000+rand.IntN(12_000)))
+		if err == nil {
+			defer listener.Close()
+			return listener.Addr().String()
+		}
+	}
+	t.Fatal("found no free port between 20000 and 32000")
+	return ""
+}
+
+// start starts the process; it does not wait for it to be ready.
+func (e *engine) start() {
+	e.t.Helper()
+	log, err := os.OpenFile(e.log, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	defer log.Close() // the child has its own descriptor
+	e.cmd = exec.Command(os.Getenv(engineVariable), "serve", "--config", e.config)
+	e.cmd.Env, e.cmd.Stderr = e.environ, log
+	e.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := e.cmd.Start(); err != nil {
+		e.t.Fatal(err)
+	}
+	cmd, ended := e.cmd, make(chan struct{})
+	e.ended = ended
+	go func() {
+		_ = cmd.Wait() // how it ended, whoever waits for its end finds in ProcessState
+		close(ended)
+	}()
+}
+
+func (e *engine) running() bool {
+	if e.ended == nil {
+		return false
+	}
+	select {
+	case <-e.ended:
+		return false
+	default:
+		return true
+	}
+}
+
+// kill ends the process with SIGKILL and returns just before when.
+func (e *engine) kill() (at time.Time) {
+	e.t.Helper()
+	if !e.running() {
+		e.t.Fatalf("the engine ended by itself: %v", e.cmd.ProcessState)
+	}
+	at = time.Now()
+	if err := e.cmd.Process.Kill(); err != nil {
+		e.t.Fatal(err)
+	}
+	<-e.ended
+	return at
+}
+
+// stop ends the process as an operator does.
+func (e *engine) stop(ctx context.Context) {
+	e.t.Helper()
+	if err := e.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		e.t.Fatalf("the engine ended by itself: %v: %v", e.cmd.ProcessState, err)
+	}
+	select {
+	case <-e.ended:
+	case <-ctx.Done():
+		e.t.Fatal("the engine does not end on SIGTERM")
+	}
+	if !e.cmd.ProcessState.Success() {
+		e.t.Fatalf("the engine did not end well: %v", e.cmd.ProcessState)
+	}
+}
+
+func (e *engine) lastWords() []byte {
+	const most = 8 << 10
+	log, err := os.ReadFile(e.log)
+	if err != nil {
+		return []byte(err.Error())
+	}
+	return log[max(0, len(log)-most):]
+}
+
+// eventually asks until the answer is yes. An error is a no that is shown should
+// the patience end.
+func eventually(ctx context.Context, t *testing.T, what string, holds func(context.Context) (bool, error)) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	again := time.NewTicker(10 * time.Millisecond)
+	defer again.Stop()
+	for {
+		ok, err := holds(ctx)
+		if ok && err == nil {
+			return
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			t.Fatalf("never came true: %s (%v)", what, err)
+		}
+	}
+}
+
+// connections counts the connections to a local port on which something may
+// still come: open ones, also those that nobody has accepted yet, and those
+// whose far side has gone but whose last bytes may not have been read.
+func connections(port int) (n int, err error) {
+	table, err := os.ReadFile("/proc/net/tcp")
+	if err != nil {
+		return 0, err
+	}
+	suffix := fmt.Appendf(nil, ":%04X", port)
+	const established, synReceived, closeWait = "01", "03", "08"
+	lines := bufio.NewScanner(bytes.NewReader(table))
+	for lines.Scan() {
+		// 0: 0100007F:1F90 0200007F:C350 01 …
+		fields := bytes.Fields(lines.Bytes())
+		if len(fields) < 4 || !bytes.HasSuffix(fields[1], suffix) {
+			continue
+		}
+		switch string(fields[3]) {
+		case established, synReceived, closeWait:
+			n++
+		}
+	}
+	return n, lines.Err()
+}
