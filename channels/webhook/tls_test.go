@@ -92,3 +92,20 @@ func TestTimeoutsBeginAfterTheGate(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 }
+
+// A provider with timeouts of its own has them, however generous the channel's are.
+func TestTimeoutsOfOneProvider(t *testing.T) {
+	c := newChannel(t, func(c *Config, _ *egress.Config) {
+		c.Timeout = time.Hour
+		c.Hosts = func(provider string) (connect, timeout time.Duration) {
+			if provider == "" {
+				t.Error("asked for no provider")
+			}
+			return time.Second, 50 * time.Millisecond
+		}
+	})
+	address := serve(t, func(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) }) // takes all, says nothing
+	if r := c.Send(t.Context(), message(t, c, address)); r.Class != channels.Temporary {
+		t.Errorf("%+v", r)
+	}
+}

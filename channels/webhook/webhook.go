@@ -30,6 +30,9 @@ type Config struct {
 	ConnectTimeout time.Duration
 	// Timeout bounds one exchange. It begins when the connection is there.
 	Timeout time.Duration
+	// Hosts gives single providers (host:port) other timeouts; nil if none has
+	// any. It is called for every attempt.
+	Hosts func(provider string) (connect, timeout time.Duration)
 	// IdlePerHost is how many connections to one host are kept for later; how long
 	// is the matter of the [egress.Budget].
 	IdlePerHost int
@@ -90,7 +93,11 @@ func (c *Channel) Send(ctx context.Context, m *channels.Message) channels.Result
 		return permanent("the payload was not rendered by the webhook channel")
 	}
 	x := exchange{channel: c, message: m, url: url, body: body.json}
-	if conn := c.idle.take(url.Endpoint, c.config.Timeout); conn != nil {
+	connect, timeout := c.config.ConnectTimeout, c.config.Timeout
+	if c.config.Hosts != nil {
+		connect, timeout = c.config.Hosts(m.Provider)
+	}
+	if conn := c.idle.take(url.Endpoint, timeout); conn != nil {
 		if result, stale := x.run(ctx, conn); !stale {
 			return result
 		}
@@ -98,11 +105,11 @@ func (c *Channel) Send(ctx context.Context, m *channels.Message) channels.Result
 	if ctx.Err() != nil {
 		return notSent
 	}
-	dialled, err := c.dialer.Dial(ctx, url.Endpoint, c.config.ConnectTimeout)
+	dialled, err := c.dialer.Dial(ctx, url.Endpoint, connect)
 	if err != nil {
 		return dialFailed(ctx, err)
 	}
-	result, _ := x.run(ctx, c.idle.adopt(url.Endpoint, dialled, c.config.Timeout))
+	result, _ := x.run(ctx, c.idle.adopt(url.Endpoint, dialled, timeout))
 	return result
 }
 

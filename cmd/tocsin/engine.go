@@ -83,7 +83,7 @@ func runEngine(ctx context.Context, cfg *config.Config, stderr io.Writer) (err e
 	budget := egress.NewBudget(egress.BudgetOf(files), idleTime)
 	open.add("connections", func() error { budget.Close(); return nil })
 	dialer := egress.NewDialer(egress.Config{
-		Policy: policy, Budget: budget, Gate: egress.NewGate(cfg.Egress.Gate, budget.Limit()/4),
+		Policy: policy, Budget: budget, Source: cfg.Egress.Source, Gate: egress.NewGate(cfg.Egress.Gate, budget.Limit()/4),
 	})
 	hooks := webhook.New(webhookConfig(cfg), dialer)
 	open.add("webhooks", hooks.Close)
@@ -254,6 +254,12 @@ func webhookConfig(cfg *config.Config) webhook.Config {
 	c := webhook.Defaults(version())
 	c.ConnectTimeout, c.Timeout = cfg.Webhook.ConnectTimeout, cfg.Webhook.Timeout
 	c.IdlePerHost = cfg.Webhook.Connections
+	if len(cfg.Webhook.Hosts) > 0 {
+		c.Hosts = func(provider string) (connect, timeout time.Duration) {
+			limits := cfg.Webhook.For(provider)
+			return limits.ConnectTimeout, limits.Timeout
+		}
+	}
 	return c
 }
 

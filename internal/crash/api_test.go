@@ -102,9 +102,6 @@ type updateView struct {
 	Progress  map[string]map[string]int `json:"progress"`
 }
 
-// open says whether anything of the update is still to come.
-func (u *updateView) open() bool { return u.PlannedAt == nil || u.Progress["webhook"]["open"] > 0 }
-
 func (a *api) incident(ctx context.Context, id string) (updates []updateView, err error) {
 	var view struct{ Updates []updateView }
 	err = a.get(ctx, "/v1/incidents/"+url.PathEscape(id), &view)

@@ -18,7 +18,7 @@ import (
 )
 
 // patience bounds everything that has to happen by itself.
-const patience = 60 * time.Second
+const patience = 2 * time.Minute
 
 // engine is `tocsin serve` as a process of its own, on one data folder and one
 // address over all its lives. Its methods are for one goroutine.
@@ -130,15 +130,15 @@ func (e *engine) kill() (at time.Time) {
 	return at
 }
 
-// stop ends the process as an operator does.
-func (e *engine) stop(ctx context.Context) {
+// stop ends the process as an operator does, which has to go well.
+func (e *engine) stop() {
 	e.t.Helper()
 	if err := e.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		e.t.Fatalf("the engine ended by itself: %v: %v", e.cmd.ProcessState, err)
 	}
 	select {
 	case <-e.ended:
-	case <-ctx.Done():
+	case <-time.After(patience):
 		e.t.Fatal("the engine does not end on SIGTERM")
 	}
 	if !e.cmd.ProcessState.Success() {
@@ -155,17 +155,17 @@ func (e *engine) lastWords() []byte {
 	return log[max(0, len(log)-most):]
 }
 
-// eventually asks until the answer is yes. An error is a no that is shown should
-// the patience end.
-func eventually(ctx context.Context, t *testing.T, what string, holds func(context.Context) (bool, error)) {
+// eventually asks every so often until the answer is yes. The error that comes
+// with a no is shown should the patience end.
+func eventually(t *testing.T, what string, every time.Duration, holds func(context.Context) (bool, error)) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	again := time.NewTicker(10 * time.Millisecond)
+	again := time.NewTicker(every)
 	defer again.Stop()
 	for {
 		ok, err := holds(ctx)
-		if ok && err == nil {
+		if ok {
 			return
 		}
 		select {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -22,8 +24,6 @@ const (
 	// expiresAfter is how long an update is worth telling: long enough for every
 	// peer that ever answers, short enough to wait for the dead.
 	expiresAfter = 25 * time.Second
-	// calmEvery is after how many rounds the engine may finish what it has.
-	calmEvery = 7
 )
 
 // trial is the set-up of one test: the peers in this process, an engine in one of
@@ -41,7 +41,8 @@ type trial struct {
 	updates  []*update
 	left     int // updates that the incident still gets
 	kills    []kill
-	moments  []string // of the kills, for the log
+	moments  []string  // of the kills, as the log names them
+	started  time.Time // the engine, unless its start is known to be over
 	restarts []time.Duration
 }
 
@@ -73,7 +74,7 @@ func begin(t *testing.T, queue string) *trial {
 	tr.engine = newEngine(t, queue, tr.peers.Port())
 	tr.api = newAPI(tr.engine.address)
 	tr.publish = tr.api.publish
-	tr.engine.start()
+	tr.start()
 	tr.awaitReady()
 	var lines bytes.Buffer
 	for n := 1; n <= targets; n++ {
@@ -89,9 +90,20 @@ func everyUpdate(n int) bool { return n%everyNth == 0 }
 
 func (tr *trial) dead(n int) bool { return tr.mix.Behaviour(n).Kind == peer.Dead }
 
+// start starts the engine; awaitReady waits for it and takes the time.
+func (tr *trial) start() {
+	tr.t.Helper()
+	tr.started = time.Now()
+	tr.engine.start()
+}
+
 func (tr *trial) awaitReady() {
 	tr.t.Helper()
-	eventually(tr.t.Context(), tr.t, "the engine is ready", tr.api.ready)
+	eventually(tr.t, "the engine is ready", 10*time.Millisecond, tr.api.ready)
+	if !tr.started.IsZero() {
+		tr.restarts = append(tr.restarts, time.Since(tr.started))
+		tr.started = time.Time{}
+	}
 }
 
 // measure has one fan-out undisturbed and takes its length: from publishing until
@@ -154,22 +166,43 @@ func (tr *trial) publishNext() (accepted <-chan error) {
 	return done
 }
 
-// round publishes an update and calls strike at a random moment of its fan-out.
-// strike may return before the update is accepted; round does not.
+// round publishes an update and strikes at a random moment of its fan-out. It
+// returns once the update is accepted: strike has to leave things such that it
+// will be.
 func (tr *trial) round(strike func()) {
 	tr.t.Helper()
-	wait := time.Duration(tr.rng.Float64() * float64(tr.length))
-	moment := time.NewTimer(wait)
 	accepted := tr.publishNext()
-	<-moment.C
-	tr.moments = append(tr.moments, fmt.Sprintf("%s at %4.0f ms", tr.updates[len(tr.updates)-1].id, wait.Seconds()*1000))
+	tr.wait(tr.updates[len(tr.updates)-1].id)
 	strike()
 	if err := <-accepted; err != nil {
 		tr.t.Fatalf("an update was never accepted: %v", err)
 	}
-	if len(tr.moments)%calmEvery == 0 {
-		tr.calm()
-	}
+}
+
+// wait waits a random part of a fan-out's length.
+func (tr *trial) wait(during string) {
+	part := time.Duration(tr.rng.Float64() * float64(tr.length))
+	tr.moments = append(tr.moments, fmt.Sprintf("%s, %3d ms", during, part.Milliseconds()))
+	time.Sleep(part) // the moment is the matter of the test
+}
+
+// killEngine kills the engine and starts it again once everything that it had
+// sent was read: what comes later is the new one's.
+func (tr *trial) killEngine() {
+	tr.t.Helper()
+	at := tr.engine.kill()
+	tr.drain()
+	tr.kills = append(tr.kills, kill{at, time.Now()})
+	tr.start()
+}
+
+// drain waits until nothing of a dead engine is on its way to a peer.
+func (tr *trial) drain() {
+	tr.t.Helper()
+	eventually(tr.t, "no connection to the peers is left", time.Millisecond, func(context.Context) (bool, error) {
+		n, err := connections(tr.peers.Port())
+		return n == 0 && err == nil, fmt.Errorf("%d connections, %w", n, err)
+	})
 }
 
 // calm waits until everybody who listens has heard the newest update.
@@ -182,13 +215,138 @@ func (tr *trial) calm() {
 		}
 	}
 	newest := tr.updates[len(tr.updates)-1]
-	eventually(tr.t.Context(), tr.t, fmt.Sprintf("%s reached everybody who listens", newest.id), func(ctx context.Context) (bool, error) {
+	eventually(tr.t, newest.id+" reached everybody who listens", 50*time.Millisecond, func(ctx context.Context) (bool, error) {
 		updates, err := tr.api.incident(ctx, newest.incident)
 		for _, u := range updates {
 			if u.UpdateID == newest.id {
-				return u.Progress["webhook"]["delivered"] >= listening, fmt.Errorf("it is %+v", u)
+				return u.Progress["webhook"]["delivered"] >= listening, fmt.Errorf("it has come to %+v", u)
 			}
 		}
 		return false, err
 	})
+}
+
+// settle waits until every delivery of every update is closed.
+func (tr *trial) settle() {
+	tr.t.Helper()
+	for _, u := range tr.updates {
+		if u.sequence > 1 {
+			continue
+		}
+		eventually(tr.t, u.incident+" is closed", 200*time.Millisecond, func(ctx context.Context) (bool, error) {
+			updates, err := tr.api.incident(ctx, u.incident)
+			for _, u := range updates {
+				if u.PlannedAt == nil || u.Progress["webhook"]["open"] > 0 {
+					return false, fmt.Errorf("%+v", u)
+				}
+			}
+			return len(updates) > 0, err
+		})
+	}
+}
+
+// judge waits until all is said and done, and judges it.
+func (tr *trial) judge() {
+	t := tr.t
+	t.Helper()
+	tr.awaitReady()
+	tr.settle()
+	// An engine that stops commits what it knows; one that starts on this has
+	// nothing to send, and what it knows was on the disk.
+	tr.engine.stop()
+	tr.drain()
+	received := tr.peers.Receipts()
+	tr.start()
+	tr.awaitReady()
+	ledger, err := tr.ledger(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr.engine.stop()
+	tr.drain()
+	report := tr.peers.Report()
+	if report.Requests > len(received) {
+		t.Errorf("%d requests came though every delivery was closed", report.Requests-len(received))
+	}
+	if len(report.Invalid) > 0 {
+		t.Errorf("some requests no receiver could have understood: %v", report.Invalid)
+	}
+	e := &evidence{receipts: received, ledger: ledger, kills: tr.kills}
+	for _, u := range tr.updates {
+		e.updates = append(e.updates, accepted{u.incident, u.sequence})
+	}
+	for n := 1; n <= targets; n++ {
+		e.audience = append(e.audience, target{number: n, everyUpdate: everyUpdate(n), dead: tr.dead(n)})
+	}
+	tr.report(e.judge(), len(received))
+}
+
+// ledger reads what the engine says became of every delivery, and checks that the
+// updates were accepted in the order of their publishing.
+func (tr *trial) ledger(ctx context.Context) (map[peer.Delivery]string, error) {
+	numbers := make(map[string]int)
+	views, err := tr.api.targets(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range views {
+		numbers[v.ID] = peer.TargetNumber(v.Address)
+	}
+	ledger := make(map[peer.Delivery]string)
+	sequences := make(map[string]int)
+	for _, u := range tr.updates {
+		if u.sequence > 1 {
+			continue
+		}
+		views, err := tr.api.incident(ctx, u.incident)
+		if err != nil {
+			return nil, err
+		}
+		for _, v := range views {
+			sequences[v.UpdateID] = v.Sequence
+		}
+		rows, err := tr.api.deliveries(ctx, u.incident)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range rows {
+			ledger[peer.Delivery{Target: numbers[r.Target], Incident: u.incident, Sequence: r.Sequence}] = r.Outcome
+		}
+	}
+	for _, u := range tr.updates {
+		if sequences[u.id] != u.sequence {
+			tr.t.Errorf("A: %s was accepted, but has the sequence %d", u.id, sequences[u.id])
+		}
+	}
+	return ledger, nil
+}
+
+// report logs the figures and what was not kept.
+func (tr *trial) report(v *verdict, requests int) {
+	t := tr.t
+	t.Helper()
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d updates, %d requests, %d duplicates; outcomes %v\n", len(tr.updates), requests, v.duplicates, v.outcomes)
+	if len(v.losses) > 0 {
+		fmt.Fprintln(&b, "kill  moment               cut  fresh  sent again  earliest")
+	}
+	cut := 0
+	for i, l := range v.losses {
+		cut += l.cut
+		fmt.Fprintf(&b, "%4d  %-19s %4d  %5d  %10d  %v\n", i+1, tr.moments[i], l.cut, l.fresh, l.duplicates, l.earliest)
+	}
+	slices.Sort(tr.restarts)
+	fmt.Fprintf(&b, "start until ready: %v to %v, half below %v", tr.restarts[0], tr.restarts[len(tr.restarts)-1], tr.restarts[len(tr.restarts)/2])
+	t.Log(b.String())
+	if len(tr.kills) > 0 && cut == 0 {
+		t.Error("no kill met a request in flight: this run shows nothing")
+	}
+	const most = 20
+	for i, f := range v.faults {
+		if i == most {
+			t.Errorf("and %d faults more", len(v.faults)-most)
+			break
+		}
+		t.Errorf("%s: %s", f.promise, f.text)
+	}
 }

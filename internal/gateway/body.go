@@ -34,14 +34,7 @@ func (g *gateway) readBody(w http.ResponseWriter, r *http.Request, limit int64) 
 		w.Header().Set("Connection", "close") // rather than read it all
 		return nil, &http.MaxBytesError{Limit: limit}
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
-	if err != nil {
-		return nil, err
-	}
-	// The server watches the connection while the handler works: a deadline
-	// left behind would look as if the client had gone.
-	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
-	return body, nil
+	return io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
 }
 
 // pacedBody gives a client a time for each part of a long body, so that one that
@@ -57,6 +50,8 @@ type pacedBody struct {
 const pace = 64 << 10
 
 // renew gives the client its time anew, as after the store was busy for a while.
+// Past the end of the body the server watches the connection for the client's
+// going; a deadline then would look like that.
 func (p *pacedBody) renew() {
 	now := time.Now()
 	if !p.ended {
@@ -72,9 +67,6 @@ func (p *pacedBody) Read(b []byte) (int, error) {
 	}
 	n, err := p.body.Read(b[:min(len(b), pace)])
 	p.left -= n
-	if errors.Is(err, io.EOF) {
-		p.ended = true
-		_ = p.control.SetReadDeadline(time.Time{}) // as in readBody
-	}
+	p.ended = p.ended || errors.Is(err, io.EOF)
 	return n, err
 }

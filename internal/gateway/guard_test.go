@@ -130,17 +130,21 @@ func TestPanics(t *testing.T) {
 }
 
 // dial sends raw bytes.
-func (f *fixture) dial(request string) (net.Conn, *bufio.Reader) {
+func (f *fixture) dial(request string) *bufio.Reader {
 	f.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(f.url, "http://"))
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Cleanup(func() { conn.Close() })
+	// Nothing takes that long unless it hangs.
+	if err := conn.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		f.Fatal(err)
+	}
 	if _, err := io.WriteString(conn, request); err != nil {
 		f.Fatal(err)
 	}
-	return conn, bufio.NewReader(conn)
+	return bufio.NewReader(conn)
 }
 
 // TestSlowBodies sends bodies that never end; what is too slow is cut, whatever
@@ -149,7 +153,7 @@ func TestSlowBodies(t *testing.T) {
 	f := start(t, func(f *fixture) { f.opt.BodyTimeout = 20 * time.Millisecond })
 	for path, contentType := range map[string]string{"/v1/incidents": "application/json", "/v1/alerts": "application/json",
 		"/v1/targets": "application/json", "/v1/targets/import": "application/x-ndjson"} {
-		_, r := f.dial("POST " + path + " HTTP/1.1\r\nHost: localhost\r\nContent-Type: " + contentType + "\r\nContent-Length: 100\r\n\r\n{")
+		r := f.dial("POST " + path + " HTTP/1.1\r\nHost: localhost\r\nContent-Type: " + contentType + "\r\nContent-Length: 100\r\n\r\n{")
 		res, err := http.ReadResponse(r, nil)
 		if err != nil {
 			t.Fatal(err)
@@ -170,10 +174,7 @@ func (i intakeFunc) Offer(ctx context.Context, _ *queue.Event) error { return i(
 func TestUnreadBodiesAreCut(t *testing.T) {
 	f := start(t, func(f *fixture) { f.opt.BodyTimeout = 20 * time.Millisecond })
 	for path, status := range map[string]int{"/v1/incidents/none/stop": 404, "/v1/incidents": 415, "/nothing": 404} {
-		conn, r := f.dial("POST " + path + " HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
-		if err := conn.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
-			t.Fatal(err)
-		}
+		r := f.dial("POST " + path + " HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
 		res, err := http.ReadResponse(r, nil)
 		if err != nil {
 			t.Fatalf("%s: %v", path, err)
@@ -202,7 +203,7 @@ func TestSlowIntakeIsNotTakenForASlowBody(t *testing.T) {
 
 func TestLargeHeadersAreRefused(t *testing.T) {
 	f := start(t)
-	_, r := f.dial("GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: " + strings.Repeat("x", 64<<10) + "\r\n\r\n")
+	r := f.dial("GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: " + strings.Repeat("x", 64<<10) + "\r\n\r\n")
 	res, err := http.ReadResponse(r, nil)
 	if err != nil {
 		t.Fatal(err)

@@ -107,11 +107,11 @@ func (l *link[S]) live(ctx context.Context) error {
 			}
 			l.log.Warn("the broker's alarm for this connection changed", "link", l.name, "blocked", b.Active, "reason", b.Reason)
 			l.change(func() { l.blocked = b.Active })
-		case reason := <-e.closes:
-			if reason == nil { // a nil *amqp.Error is no nil error
+		case ended := <-e.closes:
+			if ended == nil { // a nil *amqp.Error is no nil error
 				return errHungUp
 			}
-			return fmt.Errorf("the connection to the broker ended: %w", reason)
+			return fmt.Errorf("the connection to the broker ended: %w", ended)
 		case <-e.over:
 			return e.err
 		case <-ctx.Done():
