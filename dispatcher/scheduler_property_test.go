@@ -78,7 +78,6 @@ type model struct {
 	r       *rig
 	open    map[*queue.Delivery]bool
 	started map[int64]int // target → highest sequence started
-	waiting []*held       // every_update outcomes to be made durable
 }
 
 func (m *model) batch(sequence, providers int) *hold {

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -132,13 +131,6 @@ func message(t testing.TB, c *Channel, address string) *channels.Message {
 	}
 	return &channels.Message{ID: "msg_01234567890123456789012345", Provider: egress.ProviderKey(address),
 		Address: address, Target: 7, Attempt: 1, Variant: v, Update: sampleUpdate(), Payload: p}
-}
-
-func contains(t *testing.T, text, part string) {
-	t.Helper()
-	if !strings.Contains(text, part) {
-		t.Errorf("got %q; want it to contain %q", text, part)
-	}
 }
 
 // noNames fails: tests ask no real name server.

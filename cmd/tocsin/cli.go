@@ -89,7 +89,7 @@ func (p *program) run(ctx context.Context, args []string) error {
 		return nil
 	}
 	if err != nil {
-		return usageError(fmt.Errorf("%w\nSee %s --help.", err, usedCommand(err)))
+		return usageError(fmt.Errorf("%w; see %s --help", err, usedCommand(err)))
 	}
 	return command.Run()
 }

@@ -1,8 +1,6 @@
 package crash
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"fmt"
 	"math/rand/v2"
@@ -174,29 +172,4 @@ func eventually(t *testing.T, what string, every time.Duration, holds func(conte
 			t.Fatalf("never came true: %s (%v)", what, err)
 		}
 	}
-}
-
-// connections counts the connections to a local port on which something may
-// still come: open ones, also those that nobody has accepted yet, and those
-// whose far side has gone but whose last bytes may not have been read.
-func connections(port int) (n int, err error) {
-	table, err := os.ReadFile("/proc/net/tcp")
-	if err != nil {
-		return 0, err
-	}
-	suffix := fmt.Appendf(nil, ":%04X", port)
-	const established, synReceived, closeWait = "01", "03", "08"
-	lines := bufio.NewScanner(bytes.NewReader(table))
-	for lines.Scan() {
-		// 0: 0100007F:1F90 0200007F:C350 01 …
-		fields := bytes.Fields(lines.Bytes())
-		if len(fields) < 4 || !bytes.HasSuffix(fields[1], suffix) {
-			continue
-		}
-		switch string(fields[3]) {
-		case established, synReceived, closeWait:
-			n++
-		}
-	}
-	return n, lines.Err()
 }

@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"math/rand/v2"
+	"net"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -199,9 +202,21 @@ func (tr *trial) killEngine() {
 // drain waits until nothing of a dead engine is on its way to a peer.
 func (tr *trial) drain() {
 	tr.t.Helper()
+	// Connections are accepted in their order: once this one was, and has been
+	// given up, so were all of the engine's.
+	last, err := net.Dial("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(tr.peers.Port())))
+	if err == nil {
+		err = last.(*net.TCPConn).CloseWrite()
+	}
+	if err == nil {
+		_, err = io.Copy(io.Discard, last)
+	}
+	if err != nil {
+		tr.t.Fatal(err)
+	}
+	last.Close()
 	eventually(tr.t, "no connection to the peers is left", time.Millisecond, func(context.Context) (bool, error) {
-		n, err := connections(tr.peers.Port())
-		return n == 0 && err == nil, fmt.Errorf("%d connections, %w", n, err)
+		return tr.peers.Connections() == 0, nil
 	})
 }
 

@@ -364,8 +364,10 @@ func TestQuietSeesWhatAnIdlePeerDid(t *testing.T) {
 	must(t, err)
 	defer c.Close()
 	must(t, c.SetDeadline(time.Now().Add(time.Minute)))
-	if !c.Quiet() || !c.Quiet() {
-		t.Fatal("not quiet although nothing happened")
+	for range 2 { // asking changes nothing
+		if !c.Quiet() {
+			t.Fatal("not quiet although nothing happened")
+		}
 	}
 	do <- func(c net.Conn) error { _, err := io.WriteString(c, "HTTP/1.1 200 OK\r\n\r\n"); return err }
 	must(t, <-did)

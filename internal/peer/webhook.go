@@ -74,6 +74,14 @@ func (w *Webhook) URL(n int) string { return TargetURL(n, w.Port()) }
 // or being answered now.
 func (w *Webhook) Open() int { return int(w.open.Load()) }
 
+// Connections returns how many connections are open that were accepted. With 0,
+// everything that came over them has its receipt.
+func (w *Webhook) Connections() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.conns)
+}
+
 // Receipts returns all receipts so far, in the order in which they ended.
 func (w *Webhook) Receipts() []Receipt {
 	var receipts []Receipt
