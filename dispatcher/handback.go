@@ -1,0 +1,75 @@
+package dispatcher
+
+// recall takes deliveries back whose target changed (to be batched anew, or
+// suppressed, by what the ledger then says) or whose incident was stopped.
+// Rare, and bounded by the admission.
+func (s *scheduler) recall(targets map[int64]bool, stopped map[int64]int) {
+	var back []*held
+	for key, head := range s.slots {
+		if !targets[key.target] && stopped[key.incident] == 0 {
+			continue
+		}
+		for d := head; d != nil; d = d.next {
+			switch d.state {
+			case queued, delayed, behind:
+				back = append(back, d)
+			case inFlight: // no further attempt from here
+				d.recalled = targets[key.target]
+				d.hold.stopped = d.hold.stopped || d.hold.lease.Sequence <= stopped[key.incident]
+			}
+		}
+	}
+	for _, d := range back {
+		switch {
+		case d.state == done: // went with one before it
+		case d.hold.lease.Sequence <= stopped[d.hold.lease.Incident]:
+			s.settle(d, stoppedHere)
+		case targets[d.d.Target]:
+			s.toLedger(d, s.wall)
+		}
+	}
+}
+
+// stoppedHere is what becomes of a delivery whose fan-out an operator stopped.
+var stoppedHere = Settlement{Outcome: Suppressed, Detail: "fan-out stopped"}
+
+// drain hands back everything that is not in flight.
+func (s *scheduler) drain() {
+	var back []*held
+	for _, head := range s.slots {
+		for d := head; d != nil; d = d.next {
+			if d.state == queued || d.state == delayed || d.state == behind {
+				back = append(back, d)
+			}
+		}
+	}
+	for _, d := range back {
+		if d.state != done {
+			s.toLedger(d, s.wall)
+		}
+	}
+}
+
+// overdue hands back what is left, and not in flight, of batches held too long.
+func (s *scheduler) overdue() {
+	n := 0
+	for _, h := range s.holds {
+		if h.open > 0 {
+			if s.now.Before(h.deadline) {
+				break
+			}
+			for i := range h.deliveries {
+				switch d := &h.deliveries[i]; d.state {
+				case delayed:
+					s.toLedger(d, s.wallOf(d.due))
+				case queued, behind:
+					s.toLedger(d, s.wall)
+				}
+			}
+		}
+		n++
+	}
+	if n > 0 {
+		s.holds = append(s.holds[:0], s.holds[n:]...)
+	}
+}

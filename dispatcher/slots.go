@@ -1,0 +1,57 @@
+package dispatcher
+
+// chain links d into its slot, by sequence.
+func (s *scheduler) chain(key slot, d *held) {
+	head := s.slots[key]
+	if head == nil || d.hold.lease.Sequence < head.hold.lease.Sequence && head.state != inFlight && head.state != settling {
+		d.next = head
+		s.slots[key] = d
+		if head != nil && (head.state == queued || head.state == delayed) {
+			s.unqueue(head)
+			head.state = behind
+		}
+		return
+	}
+	p := head
+	for p.next != nil && p.next.hold.lease.Sequence < d.hold.lease.Sequence {
+		p = p.next
+	}
+	d.next, p.next = p.next, d
+}
+
+// unchain takes d out of its slot and lets the next one go.
+func (s *scheduler) unchain(d *held) {
+	key := d.key()
+	if p := s.slots[key]; p != d {
+		for p != nil && p.next != d {
+			p = p.next
+		}
+		if p != nil {
+			p.next = d.next
+		}
+		d.next = nil
+		return
+	}
+	next := d.next
+	d.next = nil
+	if next == nil {
+		delete(s.slots, key)
+		return
+	}
+	s.slots[key] = next
+	if next.state == behind {
+		next.state = queued
+		next.lane.waiting.push(next)
+		s.touch(next.lane)
+	}
+}
+
+// unqueue takes d out of its lane's heaps.
+func (s *scheduler) unqueue(d *held) {
+	switch d.state {
+	case queued:
+		d.lane.waiting.remove(d)
+	case delayed:
+		d.lane.delayed.remove(d)
+	}
+}
