@@ -172,3 +172,11 @@ type Channel interface {
 	// returned.
 	Close() error
 }
+
+// Coster is implemented by a [Channel] whose messages can take more than one
+// token of their provider's bucket. Without it every message takes one.
+type Coster interface {
+	// Cost returns how many tokens a message with this payload takes, at least
+	// 1: an SMS that is sent in three segments is three messages to the SMSC.
+	Cost(p Payload) int
+}

@@ -165,7 +165,26 @@ func (e *Engine) claimSlice(ctx context.Context, kept *contents, received []*que
 			e.giveBack(leases[i:])
 			return err
 		}
-		holds = append(holds, &hold{lease: l, content: c, exceptions: answers[i].Exceptions})
+		holds = append(holds, &hold{lease: l, content: c, exceptions: answers[i].Exceptions, costs: e.costs(l, c)})
 	}
 	return nil
+}
+
+// costs returns what each delivery takes from its provider's bucket, nil where
+// it is one token each. To know it the update is rendered here, once.
+func (e *Engine) costs(l *queue.Lease, c *content) []int {
+	name := channelOf(l.Group)
+	ch := e.channels[name]
+	coster, ok := ch.(channels.Coster)
+	if !ok {
+		return nil
+	}
+	costs := make([]int, len(l.Deliveries))
+	for i := range l.Deliveries {
+		costs[i] = 1 // what can't be rendered fails when it is sent
+		if p, err := c.payload(name, ch, variantOf(&l.Deliveries[i])); err == nil {
+			costs[i] = max(coster.Cost(p), 1)
+		}
+	}
+	return costs
 }

@@ -17,6 +17,9 @@ type ProviderPolicy struct {
 	// Named providers are configured by name and have a queue of their own;
 	// the others share the queue of their pool.
 	Named bool
+	// Failover names providers of the same group that take over, in this
+	// order, while the provider's breaker is open.
+	Failover []string
 }
 
 // progress is where a held delivery stands.
@@ -37,6 +40,7 @@ type hold struct {
 	lease      *queue.Lease
 	content    *content
 	exceptions []Exception
+	costs      []int // tokens that each delivery takes; nil where it is one each
 	deliveries []held
 	open       int       // deliveries without a settlement
 	stopped    bool      // its fan-out was stopped while it was held
@@ -56,6 +60,7 @@ type held struct {
 	slow     bool     // in flight in the slow class
 	recalled bool     // its target changed while it was in flight
 	attempt  int      // attempts made
+	cost     int      // tokens it takes
 	last     struct { // what the last of them came to, if that is not in the ledger
 		class  channels.Class
 		detail string
@@ -171,6 +176,9 @@ func before(a, b *held) bool {
 	}
 	return a.order < b.order
 }
+
+// isOpen says whether the lane's breaker lets nothing start, not even a probe.
+func (l *lane) isOpen() bool { return l.breaker != nil && l.breaker.isOpen() }
 
 // throttled notes that the provider slowed a target down and says whether the
 // whole lane should pause: three distinct targets within ten seconds, or at

@@ -99,7 +99,7 @@ func (s *scheduler) stateOf(l *lane) (laneState, time.Time) {
 		return laneWindow, time.Time{}
 	case l.limitedUntil.After(s.now):
 		return laneLimited, l.limitedUntil
-	case l.breaker != nil && l.breaker.isOpen():
+	case l.isOpen():
 		// The breaker reads a clock of its own: look again, but don't spin.
 		return laneOpen, later(l.breaker.reopens, s.now.Add(10*time.Millisecond))
 	case l.breaker != nil && l.breaker.probes > 0:
@@ -246,14 +246,14 @@ func (s *scheduler) startNext(l *lane) {
 		s.settle(d, Settlement{Outcome: Expired, Streak: StreakFailed})
 		return
 	}
-	if ok, wait := l.bucket.Take(s.now, l.policy.Limit, 1); !ok {
+	if ok, wait := l.bucket.Take(s.now, l.policy.Limit, d.cost); !ok {
 		l.limitedUntil = s.now.Add(max(wait, time.Microsecond))
 		return
 	}
 	if l.breaker != nil {
 		ok, verdict := l.breaker.allows()
 		if !ok {
-			l.bucket.GiveBack(1)
+			l.bucket.GiveBack(d.cost)
 			l.breaker.reopens = s.now.Add(probePause)
 			l.limitedUntil = l.breaker.reopens
 			return

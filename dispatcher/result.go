@@ -101,12 +101,16 @@ func (s *scheduler) again(d *held, st Settlement, retryAfter time.Duration) {
 		wait = max(s.opt.Backoff.Wait(d.attempt, s.opt.Rand), retryAfter)
 	}
 	due := s.now.Add(wait)
+	if l := s.serving(d.lane); l != d.lane {
+		s.part(d)
+		s.join(d, l)
+	}
 	l := d.lane
 	expires := s.now.Add(d.hold.lease.ExpiresAt.Sub(s.wall))
-	if s.draining || d.recalled || !due.Before(expires) || st.Class == channels.NotSent || wait >= s.opt.LaneWait || due.After(d.hold.deadline) ||
-		l.breaker != nil && l.breaker.isOpen() {
+	if s.draining || d.recalled || !due.Before(expires) || st.Class == channels.NotSent || wait >= s.opt.LaneWait ||
+		due.After(d.hold.deadline) || l.isOpen() {
 		st.DueAt = s.wall.Add(wait)
-		if l.breaker != nil && l.breaker.isOpen() {
+		if l.isOpen() {
 			if reopening := s.reopening(l); st.DueAt.Before(reopening) {
 				st.DueAt = reopening
 			}
@@ -158,8 +162,7 @@ func (s *scheduler) leave(d *held) {
 		return // it never got that far
 	}
 	s.unchain(d)
-	d.lane.held--
-	s.pool(d.lane.group).held--
+	s.part(d)
 	s.touch(d.lane)
 }
 
@@ -192,13 +195,29 @@ func (s *scheduler) reopening(l *lane) time.Time {
 	return s.wall.Add(l.breaker.open + time.Duration(s.opt.Rand.Int64N(int64(l.breaker.open/2)+1)))
 }
 
-// open empties a lane whose breaker opened.
+// open empties a lane whose breaker opened: into the lane that takes over, if
+// there is one, else into the ledger.
 func (s *scheduler) open(l *lane) {
 	l.breaker.reopens = s.now.Add(l.breaker.open)
-	for l.waiting.len() > 0 {
-		s.toLedger(l.waiting.min(), s.reopening(l))
+	over := s.serving(l)
+	for _, from := range []*heap[held]{&l.waiting, &l.delayed} {
+		for from.len() > 0 {
+			d := from.min()
+			if over == l {
+				s.toLedger(d, s.reopening(l))
+				continue
+			}
+			from.pop()
+			s.part(d)
+			s.join(d, over)
+			if d.state == queued {
+				over.waiting.push(d)
+			} else {
+				over.delayed.push(d)
+			}
+		}
 	}
-	for l.delayed.len() > 0 {
-		s.toLedger(l.delayed.min(), s.reopening(l))
+	if over != l {
+		s.touch(over)
 	}
 }

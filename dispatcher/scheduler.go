@@ -37,6 +37,8 @@ type scheduler struct {
 	blocked  int // held, not in flight, and their lane can't start them now
 	jammed   jam // the lanes of those, the one without progress for longest first
 	draining bool
+	// failovers counts deliveries that another provider took over.
+	failovers int
 
 	counts map[string]*poolCounts
 }
@@ -162,7 +164,10 @@ func (s *scheduler) admit(h *hold) {
 	for i := range h.deliveries {
 		d, carried := &h.deliveries[i], &h.lease.Deliveries[i]
 		s.admitted++
-		*d = held{d: carried, hold: h, attempt: carried.Attempt, since: carried.Since, order: s.admitted, index: -1}
+		*d = held{d: carried, hold: h, attempt: carried.Attempt, since: carried.Since, order: s.admitted, index: -1, cost: 1}
+		if h.costs != nil {
+			d.cost = h.costs[i]
+		}
 		if len(ex) > 0 && ex[0].Index == i {
 			s.except(d, ex[0])
 			ex = ex[1:]
@@ -229,18 +234,16 @@ func (s *scheduler) hold(d *held) {
 			s.settle(older, Settlement{Outcome: Superseded})
 		}
 	}
-	l := s.lane(d.hold.lease.Group, d.d.Provider)
+	l := s.serving(s.lane(d.hold.lease.Group, d.d.Provider))
 	switch {
 	case !l.policy.Named && l.held >= 2*l.policy.Window:
 		s.toLedger(d, s.wallOf(l.pace(s.now)))
 		return
-	case l.breaker != nil && l.breaker.isOpen():
+	case l.isOpen():
 		s.toLedger(d, s.reopening(l))
 		return
 	}
-	d.lane = l
-	l.held++
-	s.pool(l.group).held++
+	s.join(d, l)
 	s.chain(key, d)
 	if s.slots[key] == d {
 		d.state = queued

@@ -575,3 +575,64 @@ func TestSchedulerWallClockStep(t *testing.T) {
 	r.step(inputs{})
 	r.wantFlying(1)
 }
+
+func TestSchedulerFailover(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.policies["first"] = ProviderPolicy{Limit: wide.Limit, Window: 5, Named: true, Failover: []string{"second", "third"}}
+		r.policies["second"] = ProviderPolicy{Limit: wide.Limit, Window: 5, Named: true}
+		r.policies["third"] = r.policies["second"]
+		via := func() map[string]int {
+			lanes := map[string]int{}
+			for _, d := range r.flying {
+				lanes[d.lane.provider]++
+			}
+			return lanes
+		}
+		var ds []queue.Delivery
+		for i := range int64(8) {
+			ds = append(ds, to(i+1, "first"))
+		}
+		r.admit(1, ds...)
+		for i := range int64(5) {
+			r.answer(i+1, refused)
+		}
+		// Those that waited went over; those that failed follow after their wait.
+		if got := via(); got["second"] != 3-got["first"] || len(r.settled) != 0 {
+			t.Fatalf("in flight %v, settled %v", got, r.settled)
+		}
+		for len(r.flying) > 0 {
+			r.answer(r.flying[0].d.Target, ok)
+		}
+		r.admit(1, to(20, "first"))
+		if got := via(); got["second"] != 1 {
+			t.Fatalf("a new delivery went to %v while the first is down", got)
+		}
+		r.answer(20, ok)
+		time.Sleep(16 * time.Second)
+		r.now = time.Now()
+		r.step(inputs{})
+		for len(r.flying) > 0 {
+			r.answer(r.flying[0].d.Target, ok)
+		}
+		r.admit(1, to(21, "first"))
+		if got := via(); got["first"] != 1 {
+			t.Fatalf("the first is not tried again after its pause: %v", got)
+		}
+		r.answer(21, ok)
+		if r.s.holding != 0 || r.s.failovers == 0 {
+			t.Fatalf("holding %d, counted %d failovers", r.s.holding, r.s.failovers)
+		}
+	})
+}
+
+func TestSchedulerCost(t *testing.T) {
+	r := newRig(t)
+	r.policies["a"] = ProviderPolicy{Limit: ratelimit.Limit{PerSecond: 10, Burst: 4}, Window: 100}
+	h := r.lease(1, to(1, "a"), to(2, "a"), to(3, "a"))
+	h.costs = []int{3, 2, 1}
+	r.step(inputs{holds: []*hold{h}})
+	r.wantFlying(1)
+	r.wait(101 * time.Millisecond)
+	r.wantFlying(1, 2)
+}

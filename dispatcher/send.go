@@ -10,6 +10,7 @@ import (
 
 	"github.com/tocsin/tocsin/channels"
 	"github.com/tocsin/tocsin/incident"
+	"github.com/tocsin/tocsin/queue"
 )
 
 // inbox is where everything that happened waits for the scheduler's next step.
@@ -127,10 +128,7 @@ func (e *Engine) attempt(d *held) (r channels.Result) {
 	}()
 	name := channelOf(d.hold.lease.Group)
 	ch := e.channels[name]
-	v := channels.Variant{Format: d.d.Format, Locale: d.d.Locale, Visibility: incident.Public}
-	if d.d.Private {
-		v.Visibility = incident.Private
-	}
+	v := variantOf(d.d)
 	u := d.hold.content.update
 	payload, err := d.hold.content.payload(name, ch, v)
 	if err != nil {
@@ -138,13 +136,22 @@ func (e *Engine) attempt(d *held) (r channels.Result) {
 	}
 	r = ch.Send(e.sending, &channels.Message{
 		ID:       incident.DeliveryID(u.Page, u.IncidentID, u.Sequence, strconv.FormatInt(d.d.Target, 10)),
-		Provider: d.d.Provider, Address: d.d.Address, Target: d.d.Target, Secrets: d.d.Secrets,
+		Provider: d.lane.provider, Address: d.d.Address, Target: d.d.Target, Secrets: d.d.Secrets,
 		Attempt: d.attempt + 1, Variant: v, Update: u, Payload: payload,
 	})
 	if r.Class == 0 {
 		r.Class = channels.Temporary
 	}
 	return r
+}
+
+// variantOf returns which rendering a delivery gets.
+func variantOf(d *queue.Delivery) channels.Variant {
+	v := channels.Variant{Format: d.Format, Locale: d.Locale, Visibility: incident.Public}
+	if d.Private {
+		v.Visibility = incident.Private
+	}
+	return v
 }
 
 // channelOf returns the channel of a group: "smtp" of "smtp:main".

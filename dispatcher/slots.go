@@ -55,3 +55,32 @@ func (s *scheduler) unqueue(d *held) {
 		d.lane.delayed.remove(d)
 	}
 }
+
+// serving returns the lane that serves a provider's deliveries now: its own,
+// or the first of those that take over whose breaker is not open.
+func (s *scheduler) serving(l *lane) *lane {
+	if !l.isOpen() {
+		return l
+	}
+	for _, name := range l.policy.Failover {
+		if over := s.lane(l.group, name); !over.isOpen() {
+			return over
+		}
+	}
+	return l
+}
+
+// join counts d in a lane; part takes it out of its lane's count.
+func (s *scheduler) join(d *held, l *lane) {
+	d.lane = l
+	if l.provider != d.d.Provider {
+		s.failovers++
+	}
+	l.held++
+	s.pool(l.group).held++
+}
+
+func (s *scheduler) part(d *held) {
+	d.lane.held--
+	s.pool(d.lane.group).held--
+}

@@ -12,7 +12,10 @@ type Snapshot struct {
 	// Holding counts the deliveries in this worker, InFlight those of them
 	// being sent, Blocked those whose lane can't start them now.
 	Holding, InFlight, Blocked int
-	Groups                     map[string]GroupSnapshot
+	// Failovers counts deliveries that another provider took over, since the
+	// start.
+	Failovers int
+	Groups    map[string]GroupSnapshot
 	// Providers are the named ones.
 	Providers map[string]ProviderSnapshot
 }
@@ -41,7 +44,7 @@ func (e *Engine) Snapshot() *Snapshot { return e.snapshot.Load() }
 // snapshot copies the scheduler's counts.
 func (s *scheduler) snapshot() *Snapshot {
 	out := &Snapshot{
-		Holding: s.holding, InFlight: s.inFlight, Blocked: s.blocked,
+		Holding: s.holding, InFlight: s.inFlight, Blocked: s.blocked, Failovers: s.failovers,
 		Groups: make(map[string]GroupSnapshot, len(s.counts)), Providers: make(map[string]ProviderSnapshot),
 	}
 	for name, c := range s.counts {
