@@ -19,7 +19,9 @@ type admission struct {
 type groupAdmission struct {
 	limit int // 0: whatever the total leaves
 	held  int
-	wake  chan struct{}
+	// paused: an operator wants nothing received.
+	paused bool
+	wake   chan struct{}
 }
 
 // newAdmission shares total among the groups: named ones get twice their
@@ -57,10 +59,21 @@ func (a *admission) room(ctx context.Context, group string) int {
 func (a *admission) free(g *groupAdmission) int {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if g.limit > 0 {
+	switch {
+	case g.paused:
+		return 0
+	case g.limit > 0:
 		return g.limit - g.held
 	}
 	return a.total - a.held
+}
+
+// pause stops a group's receiving, or lets it go on.
+func (a *admission) pause(group string, paused bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.groups[group].paused = paused
+	a.groups[group].nudge(-1)
 }
 
 // add counts n deliveries in (or, negative, out).

@@ -33,6 +33,7 @@ type Engine struct {
 	claims    chan []*queue.Lease
 	inbox     *inbox
 	recalls   recalls
+	pauses    pauses
 	settler   *settler
 	snapshot  atomic.Pointer[Snapshot]
 
@@ -89,6 +90,9 @@ func (e *Engine) Run(ctx context.Context) error {
 	e.epoch = epoch
 	e.ids = batchIDs{now: e.now, epoch: epoch}
 
+	if err := e.loadPauses(ctx); err != nil {
+		return err
+	}
 	taking, stopTaking := context.WithCancel(core) // new work, and retries
 	defer stopTaking()
 	var takers, settling group

@@ -623,3 +623,41 @@ func TestInvalidEventsAreSetAside(t *testing.T) {
 		w.holds(map[int]int{1: 1}, 0)
 	})
 }
+
+func TestPauseAndResume(t *testing.T) {
+	for _, provider := range []string{"", "https://host-1.example/"} { // here the address is the provider
+		t.Run(provider, func(t *testing.T) {
+			inWorld(t, func(t *testing.T, w *world) {
+				w.subscribe(5)
+				w.start()
+				time.Sleep(time.Second)
+				if err := w.engine.Pause(t.Context(), provider); err != nil {
+					t.Fatal(err)
+				}
+				w.publish(incident.Investigating, "")
+				time.Sleep(time.Minute)
+				told := map[string]int{"": 0}
+				if provider != "" {
+					told[provider] = 4
+				}
+				if n := w.peer.sent(1); n != told[provider] {
+					t.Errorf("%d sends while %q is paused, want %d", n, provider, told[provider])
+				}
+				w.stop() // a pause outlasts the process
+				w.start()
+				time.Sleep(time.Minute)
+				if n := w.peer.sent(1); n != told[provider] {
+					t.Errorf("%d sends after a restart, want %d", n, told[provider])
+				}
+				if err := w.engine.Resume(t.Context(), provider); err != nil {
+					t.Fatal(err)
+				}
+				w.settled()
+				w.holds(map[int]int{1: 5}, 0)
+				if n := w.peer.sent(1); n != 5 || len(w.engine.Paused()) != 0 {
+					t.Errorf("%d sends in the end, paused %q", n, w.engine.Paused())
+				}
+			})
+		})
+	}
+}

@@ -139,6 +139,12 @@ type Ledger interface {
 	// as usual: whoever heard of the incident hears its end.
 	Stop(ctx context.Context, incident int64, now time.Time) (upTo int, closed map[string]int, err error)
 
+	// Paused returns the providers that operators paused; "" stands for all.
+	Paused(ctx context.Context) ([]string, error)
+
+	// SetPaused begins or ends a pause.
+	SetPaused(ctx context.Context, provider string, paused bool) error
+
 	// Backlog measures the ledger: rows waiting and due, and the age of the
 	// oldest due one. It is for metrics and may be approximate.
 	Backlog(ctx context.Context, now time.Time) (Backlog, error)

@@ -93,6 +93,8 @@ func (s *scheduler) stateOf(l *lane) (laneState, time.Time) {
 		return laneWindow, time.Time{} // in flight, or behind one in flight
 	case l.waiting.len() == 0:
 		return laneIdle, s.idleUntil(l)
+	case s.isPaused(l):
+		return lanePaused, time.Time{}
 	case l.pausedUntil.After(s.now):
 		return lanePaused, l.pausedUntil
 	case l.inFlight >= window:
@@ -207,6 +209,9 @@ func (s *scheduler) relieve() {
 			s.toLedger(d, s.wallOf(d.due))
 		}
 		resume := later(l.pausedUntil, s.now)
+		if s.isPaused(l) {
+			resume = later(resume, s.now.Add(pausedWait))
+		}
 		for l.waiting.len() > 0 {
 			s.toLedger(l.waiting.min(), s.wallOf(l.pace(resume)))
 		}

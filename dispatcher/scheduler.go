@@ -40,6 +40,7 @@ type scheduler struct {
 	// failovers counts deliveries that another provider took over.
 	failovers int
 
+	paused map[string]bool // by operators; "" is all
 	counts map[string]*poolCounts
 }
 
@@ -69,9 +70,10 @@ type inputs struct {
 	results  []attempt
 	settled  []*held // of every_update targets: their outcome is durable
 	holds    []*hold
-	changed  map[int64]bool // targets whose row changed
-	stopped  map[int64]int  // incidents whose fan-out was stopped, up to a sequence
-	draining bool           // stop starting, hand everything back
+	changed  map[int64]bool  // targets whose row changed
+	stopped  map[int64]int   // incidents whose fan-out was stopped, up to a sequence
+	paused   map[string]bool // what operators paused, if that changed
+	draining bool            // stop starting, hand everything back
 }
 
 // attempt is what came back from one send.
@@ -137,6 +139,9 @@ func (s *scheduler) step(now time.Time, in *inputs, out *outputs) {
 	}
 	for _, h := range in.holds {
 		s.admit(h)
+	}
+	if in.paused != nil {
+		s.pause(in.paused)
 	}
 	if len(in.changed) > 0 || len(in.stopped) > 0 {
 		s.recall(in.changed, in.stopped)
@@ -241,6 +246,9 @@ func (s *scheduler) hold(d *held) {
 		return
 	case l.isOpen():
 		s.toLedger(d, s.reopening(l))
+		return
+	case s.isPaused(l):
+		s.toLedger(d, s.wall.Add(pausedWait))
 		return
 	}
 	s.join(d, l)

@@ -155,6 +155,9 @@ CREATE TABLE deliveries (
 ) WITHOUT ROWID;
 CREATE INDEX deliveries_waiting ON deliveries (due_at) WHERE outcome = 0 AND batch IS NULL;
 
+-- What operators paused: a provider, or '' for all.
+CREATE TABLE pauses (provider TEXT PRIMARY KEY) WITHOUT ROWID;
+
 CREATE TABLE threads (
     incident INTEGER NOT NULL,
     target   INTEGER NOT NULL,

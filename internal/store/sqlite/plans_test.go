@@ -73,6 +73,10 @@ func TestQueryPlans(t *testing.T) {
 			"SEARCH d USING PRIMARY KEY (incident=? AND (target,sequence)>(?,?) AND target<?)", "SEARCH t USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN"}},
 		{"progress", progress, 1, []string{
 			"SEARCH d USING PRIMARY KEY (incident=?)", "SEARCH t USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN", "USE TEMP B-TREE FOR GROUP BY"}},
+		{"feeds", selectTarget + targetsFeeds, 0, []string{"SCAN targets USING INDEX targets_feeds"}},
+		{"feed", selectTarget + targetFeed, 2, []string{"SEARCH targets USING INDEX targets_feeds (page=? AND address=?)"}},
+		{"updates of a page", pageUpdates, 2, []string{"SEARCH u USING INDEX updates_page (page=?)", "SEARCH i USING INTEGER PRIMARY KEY (rowid=?)"}},
+		{"update of a feed", feedUpdate, 1, []string{"SEARCH updates USING INTEGER PRIMARY KEY (rowid=?)"}},
 		{"known update", knownUpdate, 3, []string{
 			"SEARCH i USING COVERING INDEX incidents_name (page=? AND incident_id=?)", "SEARCH u USING COVERING INDEX updates_name (incident=? AND update_id=?)"}},
 	} {

@@ -78,6 +78,31 @@ func (s *Store) Register(ctx context.Context, worker string, now time.Time) (epo
 	return epoch, err
 }
 
+// Paused implements dispatcher.Ledger.
+func (s *Store) Paused(ctx context.Context) (list []string, err error) {
+	err = s.read(ctx, func(tx *sqlitedb.Tx) error {
+		list = nil
+		rows := tx.Query("SELECT provider FROM pauses ORDER BY provider")
+		for rows.Next() {
+			list = append(list, rows.Text(0))
+		}
+		return rows.Err()
+	})
+	return list, err
+}
+
+// SetPaused implements dispatcher.Ledger.
+func (s *Store) SetPaused(ctx context.Context, provider string, paused bool) error {
+	query := "DELETE FROM pauses WHERE provider = ?"
+	if paused {
+		query = "INSERT INTO pauses VALUES (?) ON CONFLICT DO NOTHING"
+	}
+	return s.write(ctx, sqlitedb.Accept, func(tx *sqlitedb.Tx) error {
+		_, err := tx.Exec(query, provider)
+		return err
+	})
+}
+
 func (s *Store) write(ctx context.Context, p sqlitedb.Priority, fn func(*sqlitedb.Tx) error) error {
 	return known(s.db.Write(ctx, p, fn))
 }

@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/tocsin/tocsin/dispatcher"
@@ -8,6 +9,7 @@ import (
 )
 
 var acceptTests = []test{
+	{"pauses are kept", testPauses},
 	{"workers get growing epochs", testRegister},
 	{"a new update gets the next sequence and a plan", testAcceptNew},
 	{"a known update id is a duplicate, resumed until planned", testAcceptDuplicate},
@@ -173,4 +175,17 @@ func testUnplanned(k *kit) {
 	limited, err := k.Unplanned(k.ctx, 1)
 	k.must(err)
 	equal(k, "limited", len(limited), 1)
+}
+
+func testPauses(k *kit) {
+	for range 2 {
+		k.must(k.SetPaused(k.ctx, "", true))
+		k.must(k.SetPaused(k.ctx, "hooks.example.com:443", true))
+		k.must(k.SetPaused(k.ctx, "main", true))
+		k.must(k.SetPaused(k.ctx, "main", false))
+	}
+	k.reopen()
+	got, err := k.Paused(k.ctx)
+	k.must(err)
+	equal(k, "paused", fmt.Sprintf("%q", got), `["" "hooks.example.com:443"]`)
 }

@@ -31,6 +31,7 @@ type Store interface {
 	store.Targets
 	store.History
 	store.Health
+	feedStore
 }
 
 // Fixture is one opened store.
@@ -55,6 +56,7 @@ func Run(t *testing.T, open Open) {
 	}{
 		{"Targets", targetTests}, {"Accept", acceptTests}, {"Plan", planTests}, {"Claim", claimTests},
 		{"Settle", settleTests}, {"Retry", retryTests}, {"Sweep", sweepTests}, {"History", historyTests},
+		{"Feeds", feedTests},
 	} {
 		t.Run(part.name, func(t *testing.T) {
 			for _, c := range part.tests {
