@@ -387,7 +387,10 @@ type Settlement struct {
 	SentAt time.Time
 	DoneAt time.Time
 	Streak Streak
-	Handle string
+	// Handle is what the peer calls the message, where it does; Provider is
+	// whose name that is.
+	Handle   string
+	Provider string
 }
 
 // DueRow is a waiting delivery whose time has come.

@@ -21,7 +21,7 @@ func (s *scheduler) cameBack(a *attempt) {
 	s.progressed(l)
 	opened := s.judge(l, d, r)
 
-	st := Settlement{Class: r.Class, Detail: r.Detail, SentAt: a.sentAt, DoneAt: a.doneAt, Handle: r.Handle}
+	st := Settlement{Class: r.Class, Detail: r.Detail, SentAt: a.sentAt, DoneAt: a.doneAt, Handle: r.Handle, Provider: l.provider}
 	if r.Class != channels.NotSent {
 		d.attempt++
 	}
