@@ -129,11 +129,7 @@ func (e *Engine) acceptSlice(ctx context.Context, events []*queue.Event) ([]queu
 	if len(arrivals) == 0 {
 		return verdicts, nil, nil
 	}
-	var accepted []Acceptance
-	err := e.insist(ctx, "accept", func() (err error) {
-		accepted, err = e.ledger.Accept(ctx, arrivals, Decide(e.now(), e.opt.ExpiresAfter))
-		return err
-	})
+	accepted, err := e.acceptAll(ctx, arrivals)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -164,6 +160,31 @@ func (e *Engine) acceptSlice(ctx context.Context, events []*queue.Event) ([]queu
 		e.log.Info("event "+v.Result, told...)
 	}
 	return verdicts, plans, nil
+}
+
+// acceptAll brings arrivals into the ledger. One that the store refuses for good
+// is refused alone, and does not come again.
+func (e *Engine) acceptAll(ctx context.Context, arrivals []*Arrival) (accepted []Acceptance, err error) {
+	err = e.insist(ctx, "accept", func() (err error) {
+		accepted, err = e.ledger.Accept(ctx, arrivals, Decide(e.now(), e.opt.ExpiresAfter))
+		return err
+	})
+	switch {
+	case !errors.Is(err, ErrLedgerRefused):
+		return accepted, err
+	case len(arrivals) == 1:
+		e.log.Error("the store refuses an event", "page", arrivals[0].Event.Page, "incident", arrivals[0].Event.IncidentID, "error", err)
+		return []Acceptance{{Decision: Decision{Result: AcceptedRefused, Field: "event", Reason: "the store can't keep it; the engine's log says why"}}}, nil
+	}
+	accepted = nil
+	for i := range arrivals {
+		one, err := e.acceptAll(ctx, arrivals[i:i+1])
+		if err != nil {
+			return nil, err
+		}
+		accepted = append(accepted, one...)
+	}
+	return accepted, nil
 }
 
 // refusal is the verdict on an event that can't be decoded.

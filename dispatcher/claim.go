@@ -26,6 +26,13 @@ func (h *holdings) take(l *queue.Lease) (first bool) {
 	return !held
 }
 
+// has says whether a batch is held, or on its way to be.
+func (h *holdings) has(batch int64) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.by[batch]) > 0
+}
+
 // end forgets a batch and returns its leases.
 func (h *holdings) end(batch int64) []*queue.Lease {
 	h.mu.Lock()
@@ -158,6 +165,11 @@ func (e *Engine) claimSlice(ctx context.Context, kept *contents, received []*que
 			})
 			return err
 		})
+		if errors.Is(err, ErrLedgerRefused) {
+			e.log.Error("an update can't be read; its deliveries end as suppressed", "incident_key", l.Incident, "sequence", l.Sequence, "error", err)
+			holds = append(holds, unreadable(l))
+			continue
+		}
 		if err != nil {
 			for _, l := range leases[i:] {
 				e.holdings.end(l.ID)
@@ -168,6 +180,15 @@ func (e *Engine) claimSlice(ctx context.Context, kept *contents, received []*que
 		holds = append(holds, &hold{lease: l, content: c, exceptions: answers[i].Exceptions, costs: e.costs(l, c)})
 	}
 	return nil
+}
+
+// unreadable is a hold none of whose deliveries can be sent.
+func unreadable(l *queue.Lease) *hold {
+	h := &hold{lease: l, content: &content{update: new(channels.Update)}}
+	for i := range l.Deliveries {
+		h.exceptions = append(h.exceptions, Exception{Index: i, Why: WhyInactive, Detail: "its update can't be read"})
+	}
+	return h
 }
 
 // costs returns what each delivery takes from its provider's bucket, nil where

@@ -661,3 +661,70 @@ func TestPauseAndResume(t *testing.T) {
 		})
 	}
 }
+
+// refusing refuses an incident's events for good, and content of one sequence.
+type refusing struct{ dispatcher.Ledger }
+
+func (l refusing) Accept(ctx context.Context, a []*dispatcher.Arrival, decide dispatcher.DecideFunc) ([]dispatcher.Acceptance, error) {
+	for _, arrival := range a {
+		if arrival.Event.Status == incident.Identified {
+			return nil, fmt.Errorf("%w: a constraint", dispatcher.ErrLedgerRefused)
+		}
+	}
+	return l.Ledger.Accept(ctx, a, decide)
+}
+
+func (l refusing) Content(ctx context.Context, key int64, sequence int) (*channels.Update, error) {
+	if sequence == 2 {
+		return nil, fmt.Errorf("%w: damaged", dispatcher.ErrLedgerRefused)
+	}
+	return l.Ledger.Content(ctx, key, sequence)
+}
+
+func TestWhatTheStoreRefusesStopsNothingElse(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.subscribe(5)
+		w.ledger = func(l dispatcher.Ledger) dispatcher.Ledger { return refusing{l} }
+		w.publish(incident.Investigating, "")
+		w.publish(incident.Identified, "")
+		w.published-- // refused
+		w.publish(incident.Monitoring, "")
+		w.publish(incident.Resolved, "")
+		w.start()
+		w.settled()
+		w.holds(map[int]int{1: 5, 2: 5, 3: 5}, 0)
+		if n := w.peer.sent(3); n != 5 {
+			t.Errorf("%d heard of the end", n)
+		}
+	})
+}
+
+// lateDuplicate gives a finished plan out again, as a duplicate does that was
+// accepted while the last page was being written.
+type lateDuplicate struct{ dispatcher.Ledger }
+
+func (l lateDuplicate) Accept(ctx context.Context, a []*dispatcher.Arrival, decide dispatcher.DecideFunc) ([]dispatcher.Acceptance, error) {
+	acc, err := l.Ledger.Accept(ctx, a, decide)
+	for i := range acc {
+		if acc[i].Result == dispatcher.AcceptedDuplicate {
+			acc[i].Plan = &dispatcher.Plan{Incident: 1, Sequence: acc[i].Sequence, Page: "default", IncidentID: "INC-1", Whole: true, Visibility: incident.Public}
+		}
+	}
+	return acc, err
+}
+
+func TestDuplicateOfAFinishedPlan(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.subscribe(5)
+		w.ledger = func(l dispatcher.Ledger) dispatcher.Ledger { return lateDuplicate{l} }
+		w.start()
+		w.publish(incident.Investigating, "")
+		w.settled()
+		w.publish(incident.Investigating, "")
+		w.published--
+		time.Sleep(time.Minute)
+		w.publish(incident.Resolved, "")
+		w.settled()
+		w.holds(map[int]int{1: 5, 2: 5}, 0)
+	})
+}

@@ -19,15 +19,43 @@ const pageSize = 4000
 type planner struct {
 	mu     sync.Mutex
 	active []*Plan
-	wake   chan struct{}
+	// more: the ledger has plans that are not among the active ones.
+	more bool
+	wake chan struct{}
 }
 
-func newPlanner() *planner { return &planner{wake: make(chan struct{}, 1)} }
+// plansKept is how many plans are in line at most; the others are in the ledger
+// alone until those are done.
+const plansKept = 1000
+
+func newPlanner() *planner { return &planner{more: true, wake: make(chan struct{}, 1)} }
+
+// behind says whether the ledger has more plans.
+func (p *planner) behind() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.more
+}
+
+// reading is called before the ledger's plans are read, forgot when not all of
+// them could be taken up.
+func (p *planner) reading() { p.setMore(false) }
+func (p *planner) forgot()  { p.setMore(true) }
+
+func (p *planner) setMore(more bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.more = more
+}
 
 // add puts a plan in line; one that is there already is left as it is.
 func (p *planner) add(plan *Plan) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if len(p.active) >= plansKept {
+		p.more = true
+		return
+	}
 	for _, a := range p.active {
 		if a.Incident == plan.Incident && a.Sequence == plan.Sequence {
 			return
@@ -89,18 +117,14 @@ func (p *planner) turn(plan *Plan, finished bool) {
 // goes on after it; batches that were not published are found by the sweeper,
 // or are the queue already.
 func (e *Engine) plan(ctx context.Context) error {
-	var unplanned []*Plan
-	if err := e.insist(ctx, "plan", func() (err error) {
-		unplanned, err = e.ledger.Unplanned(ctx, 10_000)
-		return err
-	}); err != nil {
-		return endOf(ctx, err)
-	}
-	for _, p := range unplanned {
-		e.planner.add(p)
-	}
 	for {
 		p := e.planner.next()
+		if p == nil && e.planner.behind() {
+			if err := e.loadPlans(ctx); err != nil {
+				return endOf(ctx, err)
+			}
+			continue
+		}
 		if p == nil {
 			select {
 			case <-ctx.Done():
@@ -115,6 +139,25 @@ func (e *Engine) plan(ctx context.Context) error {
 		}
 		e.planner.turn(p, finished)
 	}
+}
+
+// loadPlans takes up plans that the ledger has and the planner hasn't.
+func (e *Engine) loadPlans(ctx context.Context) error {
+	return e.insist(ctx, "plan", func() error {
+		e.planner.reading()
+		unplanned, err := e.ledger.Unplanned(ctx, plansKept)
+		if err != nil {
+			e.planner.forgot()
+			return err
+		}
+		for _, p := range unplanned {
+			e.planner.add(p)
+		}
+		if len(unplanned) == plansKept {
+			e.planner.forgot()
+		}
+		return nil
+	})
 }
 
 // planPage plans one page of p and publishes its batches.
@@ -138,6 +181,10 @@ func (e *Engine) planPage(ctx context.Context, p *Plan) (finished bool, err erro
 	})
 	if errors.Is(err, ErrStopped) {
 		e.log.Info("plan ended: the fan-out was stopped", "page", p.Page, "incident", p.IncidentID, "sequence", p.Sequence)
+		return true, nil
+	}
+	if errors.Is(err, ErrLedgerRefused) { // finished already, as by a duplicate that came late
+		e.log.Warn("plan ended by the store", "page", p.Page, "incident", p.IncidentID, "sequence", p.Sequence, "error", err)
 		return true, nil
 	}
 	if err != nil {

@@ -202,21 +202,25 @@ func (e *Engine) expire(ctx context.Context) error {
 // is gone, those an operator's hand removed from the broker. Where the queue
 // is the ledger itself (embedded) there are none.
 func (e *Engine) sweep(ctx context.Context) error {
+	// What was written and not published by a process that died need not wait:
+	// to publish a batch twice is harmless.
+	unpublishedFor := time.Duration(0)
 	for {
+		if err := e.sweepOnce(ctx, unpublishedFor); err != nil {
+			return endOf(ctx, err)
+		}
+		unpublishedFor = e.opt.SweepUnpublished
 		if !e.pause(ctx, e.opt.SweepEvery) {
 			return nil
-		}
-		if err := e.sweepOnce(ctx); err != nil {
-			return endOf(ctx, err)
 		}
 	}
 }
 
-func (e *Engine) sweepOnce(ctx context.Context) error {
+func (e *Engine) sweepOnce(ctx context.Context, unpublishedFor time.Duration) error {
 	now := e.now()
 	var lapsed []LapsedBatch
 	err := e.insist(ctx, "sweep", func() (err error) {
-		lapsed, err = e.ledger.Lapsed(ctx, now, now.Add(-e.opt.SweepUnpublished), now.Add(-e.opt.SweepUnclaimed), 1000)
+		lapsed, err = e.ledger.Lapsed(ctx, now, now.Add(-unpublishedFor), now.Add(-e.opt.SweepUnclaimed), 1000)
 		return err
 	})
 	if err != nil || len(lapsed) == 0 {
@@ -229,6 +233,8 @@ func (e *Engine) sweepOnce(ctx context.Context) error {
 	var publish []*queue.Batch
 	for _, l := range lapsed {
 		switch {
+		case e.holdings.has(l.ID):
+			continue // here; its results wait for the store
 		case !l.Published:
 			publish = append(publish, l.Batch)
 			continue
