@@ -31,7 +31,7 @@ help: ## show this list
 
 .PHONY: build
 build: ## build bin/tocsin
-	go build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/tocsin ./cmd/tocsin
+	go build -trimpath -ldflags "-X main.buildVersion=$(VERSION)" -o bin/tocsin ./cmd/tocsin
 
 .PHONY: bin/with-services
 bin/with-services:

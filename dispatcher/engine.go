@@ -111,7 +111,7 @@ func (e *Engine) Run(ctx context.Context) error {
 
 	select {
 	case <-ctx.Done():
-		e.log.Info("stopping: sends in flight finish, the rest is handed back", "limit", e.opt.DrainFor)
+		e.log.Info("stopping: sends in flight finish, the rest is handed back", "limit", e.opt.DrainFor.String())
 	case <-core.Done():
 	}
 	stopTaking()

@@ -22,6 +22,7 @@ type VersionError struct {
 	Version byte
 }
 
+// Error says which versions can be read.
 func (e *VersionError) Error() string {
 	return fmt.Sprintf("the batch has format version %d and this build reads only version %d: "+
 		"let a worker of the version that wrote it take it", e.Version, batchVersion)

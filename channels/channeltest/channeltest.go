@@ -92,6 +92,8 @@ type Fixture struct {
 	Secrets []string
 	// Variant is what is rendered; the zero value will do for most.
 	Variant channels.Variant
+	// NoPause says that in this protocol a peer can't name the pause it asks for.
+	NoPause bool
 }
 
 // patience is how long an attempt may take before it counts as endless. It is far
@@ -131,6 +133,9 @@ var expectations = map[Script]struct {
 func (f Fixture) results(t *testing.T) {
 	for script, want := range expectations {
 		t.Run(string(script), func(t *testing.T) {
+			if f.NoPause {
+				want.pause = 0
+			}
 			p, c := f.play(t, script), f.open(t)
 			got := send(t, t.Context(), c, f.message(t, c, p))
 			if got.Class != want.class || got.RetryAfter != want.pause || got.NoConnection != want.noConnection {

@@ -18,13 +18,17 @@ import (
 type commands struct {
 	Help helpFlag `short:"h" help:"Show what a command does, with examples."`
 
-	Serve   serveCommand   `cmd:"" help:"Run the engine."`
-	Publish publishCommand `cmd:"" help:"Publish one update of an incident and watch it go out."`
-	Targets targetsCommand `cmd:"" help:"Import and list who is told."`
-	Demo    demoCommand    `cmd:"" help:"Tell 10,000 local webhooks of an incident, and prove it."`
-	Config  configCommand  `cmd:"" help:"Check a configuration."`
-	Version versionCommand `cmd:"" help:"Print the version."`
-	Peer    peerCommand    `cmd:"" hidden:"" help:"Play the receivers, for the demo and for tests."`
+	Serve      serveCommand      `cmd:"" help:"Run the engine."`
+	Publish    publishCommand    `cmd:"" help:"Publish one update of an incident and watch it go out."`
+	Targets    targetsCommand    `cmd:"" help:"Import, list and test who is told."`
+	Incidents  incidentsCommand  `cmd:"" help:"List incidents."`
+	Deliveries deliveriesCommand `cmd:"" help:"Say who was told of an incident, who not, and why."`
+	Demo       demoCommand       `cmd:"" help:"Tell 10,000 local webhooks of an incident, and prove it."`
+	Config     configCommand     `cmd:"" help:"Check or print a configuration."`
+	Completion completionCommand `cmd:"" help:"Print a script that completes this command line in a shell."`
+	Version    versionCommand    `cmd:"" help:"Print the version."`
+	Complete   completeCommand   `cmd:"" hidden:"" help:"Say how a command line may go on, for the scripts of completion."`
+	Peer       peerCommand       `cmd:"" hidden:"" help:"Play the receivers, for the demo and for tests."`
 }
 
 const description = `Tocsin tells everyone who subscribed that something is down.

@@ -19,7 +19,7 @@ import (
 
 // apiFlag says where the engine is, for commands that talk to its API.
 type apiFlag struct {
-	API string `name:"api" default:"http://127.0.0.1:8080" placeholder:"URL" help:"The engine's API. With a token set there, put the same into TOCSIN_TOKEN."`
+	API string `name:"api" default:"http://127.0.0.1:8080" placeholder:"URL" help:"The engine's API (http://127.0.0.1:8080). With a token set there, put the same into TOCSIN_TOKEN."`
 }
 
 // client talks to an engine's HTTP API. Its errors are sentences; an engine that
@@ -126,7 +126,14 @@ type deliveryView struct {
 	Channel  string `json:"channel"`
 	Sequence int    `json:"sequence"`
 	Outcome  string `json:"outcome"`
-	Detail   string `json:"detail"`
+	// Attempt counts the attempts so far; Class and Detail say what came of the
+	// last one.
+	Attempt int        `json:"attempt"`
+	Class   string     `json:"class"`
+	Detail  string     `json:"detail"`
+	DueAt   *time.Time `json:"due_at"`
+	SentAt  *time.Time `json:"sent_at"`
+	DoneAt  *time.Time `json:"done_at"`
 }
 
 func (c *client) deliveries(ctx context.Context, page, id string) iter.Seq2[deliveryView, error] {

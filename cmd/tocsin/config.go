@@ -7,6 +7,7 @@ import (
 )
 
 type configCommand struct {
+	Print configPrintCommand `cmd:"" help:"Print the configuration in force, without secrets."`
 	Check configCheckCommand `cmd:"" help:"Say whether a configuration can be run, and how it reads in full."`
 }
 
@@ -39,6 +40,30 @@ func (c *configCheckCommand) Run(p *program) error {
 	return nil
 }
 
+type configPrintCommand struct {
+	configFlags
+}
+
+// Help is shown by --help.
+func (*configPrintCommand) Help() string {
+	return `Prints, as YAML, what serve with the same flags would run with: the file, the defaults, the TOCSIN_ environment and the ` +
+		`flags. Secrets are left out, so that it can be shown to others, and it is no configuration to start from.
+
+    tocsin config print --config tocsin.yaml --listen 127.0.0.1:9090
+
+Exit code 0, or 2 if the configuration can't be run.`
+}
+
+// Run prints the configuration.
+func (c *configPrintCommand) Run(p *program) error {
+	cfg, err := c.load(p)
+	if err != nil {
+		return err
+	}
+	fmt.Fprint(p.stdout, cfg.Redacted())
+	return nil
+}
+
 type versionCommand struct{}
 
 // Run prints the version, as far as the build knows it.
@@ -47,8 +72,14 @@ func (versionCommand) Run(p *program) error {
 	return nil
 }
 
-// version names the build: a module version, or the commit it was built from.
+// buildVersion is set by the Makefile.
+var buildVersion string
+
+// version names the build: what it was given, a module version, or the commit.
 func version() string {
+	if buildVersion != "" {
+		return buildVersion
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok || info.Main.Version == "" {
 		return "(unknown)"

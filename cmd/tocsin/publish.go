@@ -18,7 +18,7 @@ import (
 )
 
 type publishCommand struct {
-	To       string `default:"http://127.0.0.1:8080" placeholder:"URL" help:"Where to publish: the engine's API (http, https) or a RabbitMQ broker (amqp, amqps)."`
+	To       string `default:"http://127.0.0.1:8080" placeholder:"URL" help:"Where to publish: the engine's API (http://127.0.0.1:8080), or a RabbitMQ broker (amqp, amqps)."`
 	Exchange string `default:"tocsin.incidents" placeholder:"NAME" help:"With a broker: the exchange of the engine; tocsin.NAME.incidents if its deployment has a name."`
 	API      string `name:"api" placeholder:"URL" help:"With a broker: the engine's API, to watch the update go out."`
 	NoWait   bool   `help:"Return once it is accepted, without watching."`
@@ -127,10 +127,15 @@ const (
 
 var errTooLate = errors.New("the update is older than the latest one, by its updated_at: it is kept in the history and nobody is told")
 
+// unseenFor is how long an accepted update may be missing from its incident
+// before it counts as one that the engine made nothing of.
+const unseenFor = 15 * time.Second
+
 // watch shows the progress of an update until all its deliveries are closed.
 func watch(ctx context.Context, p *program, engine *client, what *published) error {
 	m := newMeter(p.stderr, "told", 0)
 	defer m.close()
+	accepted := time.Now()
 	for pause := firstPoll; ; pause = min(2*pause, lastPoll) {
 		view, err := engine.incident(ctx, what.Page, what.IncidentID)
 		if err != nil {
@@ -148,6 +153,10 @@ func watch(ctx context.Context, p *program, engine *client, what *published) err
 					fmt.Fprintf(p.stdout, "%s, sequence %d: %s\n", what.IncidentID, u.Sequence, summary(u))
 					return nil
 				}
+			} else if time.Since(accepted) > unseenFor {
+				m.close()
+				fmt.Fprintf(p.stdout, "%s says already what this update says; nobody is told twice.\n", what.IncidentID)
+				return nil
 			}
 		}
 		if err := sleep(ctx, pause); err != nil {

@@ -1,21 +1,23 @@
 package main
 
 import (
-	"bufio"
+	"cmp"
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
-	"io"
+	"net/http"
+	"net/url"
 	"os"
 	"strings"
-	"text/tabwriter"
+	"time"
 
 	"github.com/dustin/go-humanize"
 )
 
 type targetsCommand struct {
-	Import importCommand `cmd:"" help:"Add or update targets from a file."`
-	List   listCommand   `cmd:"" help:"List all targets."`
+	Import importCommand     `cmd:"" help:"Add or update targets from a file."`
+	List   listCommand       `cmd:"" help:"List all targets."`
+	Test   targetTestCommand `cmd:"" help:"Send a message marked as a test to one target."`
 }
 
 type importCommand struct {
@@ -119,48 +121,85 @@ func (c *listCommand) Run(ctx context.Context, p *program) error {
 		return err
 	}
 	defer engine.close()
-	out := bufio.NewWriter(p.stdout)
-	print, end := printTable(out)
-	if c.JSON {
-		print, end = printLines(out)
+	return printList(p.stdout, c.JSON, engine.targets(ctx), "ID\tEXTERNAL ID\tCHANNEL\tSTATE\tPAGE\tIMPACT\tCOMPONENTS\tADDRESS",
+		func(t *targetView) []any {
+			return []any{t.ID, t.ExternalID, t.Channel, t.State, t.Page, t.MinImpact, orAll(t.Components), t.Address}
+		})
+}
+
+type targetTestCommand struct {
+	apiFlag
+	ID string `arg:"" help:"The target's id, as targets list shows it."`
+}
+
+// Help is shown by --help.
+func (*targetTestCommand) Help() string {
+	return `Sends a message that is marked as a test to this target alone, in the way of every other message, and waits for what ` +
+		`comes of it, at most a minute. The target stays as it is, whatever comes.
+
+    tocsin targets test 7
+
+Exit codes: 0 it was delivered; 1 it was not; 3 the engine isn't there.`
+}
+
+// testPatience is longer than a test message lives, and shows in the end that the
+// engine made nothing of it.
+const testPatience = 90 * time.Second
+
+// Run sends the test and waits for its outcome.
+func (c *targetTestCommand) Run(ctx context.Context, p *program) error {
+	engine, err := newClient(c.API, p)
+	if err != nil {
+		return err
 	}
-	for target, err := range engine.targets(ctx) {
-		if err == nil {
-			err = print(target)
-		}
+	defer engine.close()
+	var sent published
+	if err := engine.call(ctx, http.MethodPost, "/v1/targets/"+url.PathEscape(c.ID)+"/test", nil, "", nil, &sent); err != nil {
+		return err
+	}
+	patience, cancel := context.WithTimeout(ctx, testPatience)
+	defer cancel()
+	told := 0
+	for pause := firstPoll; ; pause = min(2*pause, lastPoll) {
+		row, err := engine.onlyDelivery(patience, &sent)
 		if err != nil {
-			out.Flush()
 			return err
 		}
+		if row != nil && row.Outcome != "open" {
+			return row.report(p)
+		}
+		if row != nil && row.Attempt > told {
+			told = row.Attempt
+			fmt.Fprintf(p.stderr, "Attempt %d: %s; trying again.\n", told, row.reason())
+		}
+		if err := sleep(patience, pause); err != nil {
+			if ctx.Err() != nil {
+				return err
+			}
+			return fmt.Errorf("nothing is known of the test message yet; see tocsin deliveries --page %s --incident %s", sent.Page, sent.IncidentID)
+		}
 	}
-	if err := end(); err != nil {
-		return err
-	}
-	return out.Flush()
 }
 
-func printLines(w io.Writer) (print func(json.RawMessage) error, end func() error) {
-	print = func(target json.RawMessage) error {
-		_, err := fmt.Fprintf(w, "%s\n", target)
-		return err
+// onlyDelivery is the delivery of an update that has one; nil if it isn't planned.
+func (c *client) onlyDelivery(ctx context.Context, of *published) (*deliveryView, error) {
+	for row, err := range c.deliveries(ctx, of.Page, of.IncidentID) {
+		if p, ok := errors.AsType[*problem](err); ok && p.Status == http.StatusNotFound {
+			return nil, nil
+		}
+		return &row, err
 	}
-	return print, func() error { return nil }
+	return nil, nil
 }
 
-func printTable(w io.Writer) (print func(json.RawMessage) error, end func() error) {
-	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "ID\tEXTERNAL ID\tCHANNEL\tSTATE\tPAGE\tIMPACT\tCOMPONENTS\tADDRESS")
-	print = func(target json.RawMessage) error {
-		var t targetView
-		if err := json.Unmarshal(target, &t); err != nil {
-			return fmt.Errorf("a target of the list can't be read: %w", err)
-		}
-		components := "all"
-		if len(t.Components) > 0 {
-			components = strings.Join(t.Components, ",")
-		}
-		_, err := fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", t.ID, t.ExternalID, t.Channel, t.State, t.Page, t.MinImpact, components, t.Address)
-		return err
+// reason is why the delivery is as it is.
+func (d *deliveryView) reason() string { return cmp.Or(d.Detail, d.Class, "no attempt was made") }
+
+// report says how a test ended; it is an error unless the test was delivered.
+func (d *deliveryView) report(p *program) error {
+	if d.Outcome != "delivered" {
+		return fmt.Errorf("%s: %s after %d attempts: %s", d.Channel, d.Outcome, d.Attempt, d.reason())
 	}
-	return print, table.Flush
+	fmt.Fprintf(p.stdout, "%s: delivered (%s)\n", d.Channel, d.reason())
+	return nil
 }

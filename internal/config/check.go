@@ -22,8 +22,8 @@ func (c *Config) check(f *faults) {
 	if c.Data == "" {
 		f.at("data", "must name a folder, such as ./data")
 	}
-	if !deploymentName.MatchString(c.Deployment) {
-		f.at("deployment", "must be 1 to 64 of a-z 0-9 . _ -")
+	if !deploymentName.MatchString(c.Deployment) || slices.Contains(takenNames, c.Deployment) {
+		f.at("deployment", "must be 1 to 40 of a-z 0-9 -, beginning with a letter or digit, and none of %s", strings.Join(takenNames, ", "))
 	}
 	c.checkServices(f)
 	c.checkEgress(f)
@@ -63,10 +63,12 @@ func (c *Config) checkAvailable(f *faults) {
 }
 
 var (
-	deploymentName = regexp.MustCompile(`^[a-z0-9._-]{1,64}$`)
-	relayName      = regexp.MustCompile(`^[a-z0-9_-]{1,32}$`)
-	smsSender      = regexp.MustCompile(`^([A-Za-z0-9 ]{1,11}|\+?[0-9]{1,20})$`)
-	hostName       = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$`)
+	deploymentName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,39}$`)
+	// takenNames begin the names of the default deployment's queues.
+	takenNames = []string{"incidents", "deliver", "updates", "parked", "owner"}
+	relayName  = regexp.MustCompile(`^[a-z0-9_-]{1,32}$`)
+	smsSender  = regexp.MustCompile(`^([A-Za-z0-9 ]{1,11}|\+?[0-9]{1,20})$`)
+	hostName   = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$`)
 	// bearer is b64token of RFC 6750, section 2.1.
 	bearer = regexp.MustCompile(`^[A-Za-z0-9._~+/-]+=*$`)
 )

@@ -40,7 +40,8 @@ type Config struct {
 	// Tokens are the bearer tokens of the control API (RFC 6750), each of at
 	// least 16 characters. Empty means no token is asked for.
 	Tokens []string `yaml:"tokens"`
-	// Deployment names this engine on the broker: 1 to 64 of a-z 0-9 . _ -.
+	// Deployment names this engine on the broker: 1 to 40 of a-z 0-9 -,
+	// beginning with a letter or digit.
 	Deployment string `yaml:"deployment"`
 	// Admission is how many deliveries a worker holds at most.
 	Admission int     `yaml:"admission" min:"100" max:"1000000"`

@@ -187,7 +187,7 @@ func TestProblems(t *testing.T) {
 		{"queue with bad port", "queue: amqp://h:99999/v", "queue: must be sqlite or a URL"},
 		{"store", "store: mysql://x", "store: must be sqlite or a URL such as postgres://"},
 		{"rates", "rates: sqlite", "rates: must be local or a URL such as redis://"},
-		{"deployment", "deployment: A B", "deployment: must be 1 to 64 of"},
+		{"deployment", "deployment: A B", "deployment: must be 1 to 40 of"},
 		{"host with scheme", "webhook: {hosts: {\"https://x\": {rate: 1/s}}}", `webhook.hosts["https://x"]: must be named as a host`},
 		{"host twice", "webhook: {hosts: {a.example: {}, A.example: {}}}", `webhook.hosts["a.example"]: is there twice`},
 		{"host burst", "webhook: {hosts: {a.example: {burst: 0}}}", `webhook.hosts["a.example"].burst: must be a whole number from 1`},

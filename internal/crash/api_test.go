@@ -110,7 +110,7 @@ func (a *api) incident(ctx context.Context, id string) (updates []updateView, er
 
 // row is a row of the ledger.
 type row struct {
-	Target   string `json:"target"`
+	Target   int64  `json:"target,string"`
 	Sequence int    `json:"sequence"`
 	Outcome  string `json:"outcome"`
 }
@@ -121,7 +121,7 @@ func (a *api) deliveries(ctx context.Context, id string) ([]row, error) {
 
 // targetView is a target as listed.
 type targetView struct {
-	ID      string `json:"id"`
+	ID      int64  `json:"id,string"`
 	Address string `json:"address"`
 }
 

@@ -1,30 +1,51 @@
 package crash
 
 import (
-	"context"
 	"testing"
+	"time"
 
 	"github.com/tocsin/tocsin/internal/testenv"
 )
 
+// A mix says which part of the targets does what; the others answer at once.
+const (
+	// Refusals last through the first few updates, so that kills meet retries.
+	refusing = "slow=3:100ms-500ms,500=2:x8,429=2:1s:x5"
+	// The dead refuse until their deliveries expire.
+	withDead = refusing + ",dead=0.25"
+	withGone = refusing + ",gone=0.25"
+	// expiry is long enough for everybody who ever answers, and short enough to
+	// wait for the dead.
+	expiry = 25 * time.Second
+)
+
 func TestCrash_EngineOnEmbeddedQueue(t *testing.T) {
-	tr := begin(t, "sqlite")
-	tr.measure()
+	t.Parallel()
+	tr := begin(t, "sqlite", withDead, expiry)
+	tr.measure(healthy)
 	tr.killEngines(kills(t, 20))
 	tr.judge()
 }
 
 func TestCrash_EngineOnRabbitMQ(t *testing.T) {
+	t.Parallel()
 	url := testenv.Vhost(t)
-	tr := begin(t, url)
+	tr := begin(t, url, withDead, expiry)
 	tr.publishTo(url)
-	tr.measure()
+	tr.measure(healthy)
 	tr.killEngines(kills(t, 20))
 	tr.judge()
 }
 
-// The engine lives through it all: nothing is sent twice.
+// The engine lives through it all: nothing comes twice. A broker takes about five
+// seconds to boot, and the engine up to ten to find it again: nothing here may
+// expire meanwhile.
 func TestCrash_Broker(t *testing.T) {
+	t.Parallel()
+	usual := 10
+	if testing.Short() {
+		usual = 3
+	}
 	broker, err := testenv.StartRabbitMQ(t.Context(), testenv.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -34,41 +55,50 @@ func TestCrash_Broker(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	tr := begin(t, broker.URL())
+	tr := begin(t, broker.URL(), withGone, time.Hour)
 	tr.publishTo(broker.URL())
-	tr.measure()
-	for range kills(t, 10) {
+	tr.measure(healthy)
+	for range kills(t, usual) {
 		tr.awaitReady()
 		tr.round(func() {
 			if err := broker.Kill(); err != nil {
 				t.Fatal(err)
 			}
-			if err := broker.Start(context.WithoutCancel(t.Context())); err != nil {
+			if err := broker.Start(t.Context()); err != nil {
 				t.Fatal(err)
 			}
+			tr.back = time.Now()
 		})
 	}
 	tr.judge()
 }
 
-// calmEvery is after how many kills the engine may finish what it has.
-const calmEvery = 7
+// The engine may finish what it has after so many kills, and after so long: what
+// needs half a second of peace to be accepted must not expire for want of it.
+const (
+	calmAfter = 7
+	calmEvery = expiry / 3
+)
 
 // killEngines kills the engine n times: at random moments of fan-outs and, now and
 // then, of picking up what the kill before left.
 func (tr *trial) killEngines(n int) {
 	tr.t.Helper()
-	for len(tr.kills) < n {
-		if len(tr.kills) > 0 && tr.rng.IntN(5) == 0 {
+	calm, kills := time.Now(), 0
+	for ; n > 0; n-- {
+		if kills > 0 && tr.rng.IntN(5) == 0 {
 			tr.wait("recovery")
 			tr.killEngine()
+			kills++
 			continue
 		}
 		tr.awaitReady()
-		tr.round(tr.killEngine)
-		if len(tr.kills)%calmEvery == 0 {
-			tr.calm()
+		if kills >= calmAfter || time.Since(calm) > calmEvery {
+			tr.measure(listens)
+			calm, kills = time.Now(), 0
 		}
+		tr.round(tr.killEngine)
+		kills++
 	}
 }
 

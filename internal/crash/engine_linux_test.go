@@ -23,6 +23,7 @@ const patience = 2 * time.Minute
 type engine struct {
 	t       *testing.T
 	address string
+	data    string
 	config  string
 	log     string
 	environ []string
@@ -35,14 +36,14 @@ type engine struct {
 // network. It starts nothing.
 func newEngine(t *testing.T, queue string, peers int) *engine {
 	t.Helper()
-	e := &engine{t: t, address: freeAddress(t), log: filepath.Join(t.ArtifactDir(), "engine.log")}
+	e := &engine{t: t, address: freeAddress(t), data: t.TempDir(), log: filepath.Join(t.ArtifactDir(), "engine.log")}
 	e.config = filepath.Join(t.TempDir(), "tocsin.yaml")
 	config := fmt.Sprintf(`listen: %s
 data: %q
 egress: {allow: ["127.0.0.0/8:%d"], http: true}
 webhook: {connect_timeout: 2s, timeout: 5s}
 retry: {base: 200ms, cap: 2s, expires_after: 1h}
-`, e.address, t.TempDir(), peers)
+`, e.address, e.data, peers)
 	if err := os.WriteFile(e.config, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -10,25 +10,24 @@ import (
 	"github.com/tocsin/tocsin/internal/peer"
 )
 
-// uncommitted is how old a peer's answer may be without its result being
-// committed: the promise is one group commit of at most 50 ms, and a result may
-// have to wait for the one before.
-const uncommitted = 100 * time.Millisecond
-
 // evidence is everything a verdict rests on: what was accepted, what the peers
-// received, what the ledger says, and when the engine was killed. All times are
-// of one clock.
+// received, what the ledger says, and what it said at each death of the engine.
+// All times are of one clock.
 type evidence struct {
-	// updates are those that the intake answered for, in the order of publishing.
+	// updates are those that the intake answered for.
 	updates  []accepted
 	audience []target
 	receipts []peer.Receipt
 	// ledger has the outcome of each delivery, in the words of the API.
 	ledger map[peer.Delivery]string
-	kills  []kill
+	kills  []kill // in the order of time
+	// uncommitted is for how long the result of an accepted delivery may take to
+	// be on the disk. One group commit is at most 50 ms; but the engine has to
+	// get at a processor, among other tests.
+	uncommitted time.Duration
 }
 
-// accepted is an update that a producer may forget.
+// accepted is an update that its producer may forget.
 type accepted struct {
 	incident string
 	sequence int
@@ -46,26 +45,18 @@ type target struct {
 
 // kill is one death of the engine.
 type kill struct {
-	// at is just before the SIGKILL. Between it and over, which is when the last
-	// request that the dead engine had sent was read, nothing new was started.
+	// at is just before the SIGKILL. Between it and over, when the last request
+	// of the dead engine had been read, nothing new was started.
 	at, over time.Time
+	// open holds the deliveries that were open in the ledger as the engine left
+	// it: all that the next one may send.
+	open map[peer.Delivery]bool
 }
 
-// cut says whether the kill cut a request short: it was sent, and was not
-// answered before.
-func (k kill) cut(r peer.Receipt) bool {
+// cut says whether the kill met a request in flight: sent, and not answered.
+func (k *kill) cut(r peer.Receipt) bool {
 	return !r.ReceivedAt.After(k.over) && !r.AnsweredAt.Before(k.at)
 }
-
-// fresh says whether an acceptance came so shortly before the kill that it may
-// not have been committed.
-func (k kill) fresh(r peer.Receipt) bool {
-	return r.Accepted() && r.AnsweredAt.Before(k.at) && !r.AnsweredAt.Before(k.at.Add(-uncommitted))
-}
-
-// forgot says whether the kill may have made the engine forget that r was
-// accepted.
-func (k kill) forgot(r peer.Receipt) bool { return r.Accepted() && (k.cut(r) || k.fresh(r)) }
 
 // verdict is what the evidence comes to.
 type verdict struct {
@@ -81,11 +72,14 @@ type fault struct{ promise, text string }
 
 // loss is what one kill cost.
 type loss struct {
-	cut, fresh int // requests
-	duplicates int // of those: sent again though accepted
-	// earliest is how long before the kill the first of the answers was given
-	// that were forgotten.
-	earliest time.Duration
+	// cut counts requests in flight, recent those accepted within a tenth of a
+	// second before the kill, forgotten those accepted before it and not
+	// committed.
+	cut, recent, forgotten int
+	// oldest is for how long the first of those forgotten had been accepted.
+	oldest time.Duration
+	// duplicates counts what was accepted and sent again because of the kill.
+	duplicates int
 }
 
 func (v *verdict) fault(promise, format string, args ...any) {
@@ -95,17 +89,8 @@ func (v *verdict) fault(promise, format string, args ...any) {
 // judge is pure: what it says follows from the evidence alone.
 func (e *evidence) judge() *verdict {
 	v := &verdict{losses: make([]loss, len(e.kills)), outcomes: make(map[string]int)}
-	for i, k := range e.kills {
-		for _, r := range e.receipts {
-			switch {
-			case k.cut(r):
-				v.losses[i].cut++
-			case k.fresh(r):
-				v.losses[i].fresh++
-			}
-		}
-	}
 	byDelivery := e.judgeRequests(v)
+	e.countLosses(v)
 	e.judgeDuplicates(v, byDelivery)
 	e.judgeLedger(v, byDelivery)
 	return v
@@ -120,15 +105,20 @@ func (e *evidence) judgeRequests(v *verdict) map[peer.Delivery][]peer.Receipt {
 	byDelivery := make(map[peer.Delivery][]peer.Receipt)
 	ids := make(map[string]peer.Delivery)
 	var newest peer.Delivery
+	var last peer.Receipt
 	for _, r := range e.receipts {
 		d := deliveryOf(r)
 		if d.Target != newest.Target || d.Incident != newest.Incident {
-			newest = d
+			newest, last = d, peer.Receipt{}
 		}
 		if d.Sequence < newest.Sequence {
 			v.fault("O", "%v came after sequence %d", d, newest.Sequence)
 		}
 		newest.Sequence = max(newest.Sequence, d.Sequence)
+		if last.AnsweredAt.After(r.ReceivedAt) {
+			v.fault("O", "%v came while sequence %d was under way", d, last.Sequence)
+		}
+		last = r
 		if other, known := ids[r.ID]; known && other != d {
 			v.fault("I", "%v has the webhook-id of %v", d, other)
 		}
@@ -145,33 +135,88 @@ func deliveryOf(r peer.Receipt) peer.Delivery {
 	return peer.Delivery{Target: r.Target, Incident: r.Incident, Sequence: r.Sequence}
 }
 
-// judgeDuplicates asks of every request for a delivery that had been accepted
-// which kill made the engine forget that.
-func (e *evidence) judgeDuplicates(v *verdict, byDelivery map[peer.Delivery][]peer.Receipt) {
-	most := 0
-	for _, l := range v.losses {
-		most += l.cut + l.fresh
+// killAfter returns the first kill that can have made the engine forget r, nil if
+// it lived on.
+func (e *evidence) killAfter(r peer.Receipt) (k *kill, index int) {
+	for i := range e.kills {
+		if !r.ReceivedAt.After(e.kills[i].over) {
+			return &e.kills[i], i
+		}
 	}
+	return nil, -1
+}
+
+// forgotten says whether r was accepted and the engine died before it had that on
+// its disk.
+func (e *evidence) forgotten(r peer.Receipt) bool {
+	k, _ := e.killAfter(r)
+	return r.Accepted() && k != nil && k.open[deliveryOf(r)]
+}
+
+// lost says whether a kill had the engine send again what r had brought or was
+// about to bring.
+func (e *evidence) lost(r peer.Receipt) bool {
+	k, _ := e.killAfter(r)
+	return e.forgotten(r) || k != nil && k.cut(r)
+}
+
+func (e *evidence) countLosses(v *verdict) {
+	for _, r := range e.receipts {
+		k, i := e.killAfter(r)
+		if k == nil {
+			continue
+		}
+		l, age := &v.losses[i], k.at.Sub(r.AnsweredAt)
+		switch {
+		case k.cut(r):
+			l.cut++
+			continue
+		case r.Accepted() && age <= time.Second/10:
+			l.recent++
+		}
+		if !e.forgotten(r) {
+			continue
+		}
+		l.forgotten++
+		l.oldest = max(l.oldest, age)
+		if age > e.uncommitted {
+			v.fault("D", "%v was accepted %v before a kill and not committed", deliveryOf(r), age)
+		}
+	}
+}
+
+// judgeDuplicates finds every request for a delivery that had been accepted. Only
+// what was forgotten may come again, and only after the kill. It counts for the
+// kill that made the engine send again: the one that the request before met.
+func (e *evidence) judgeDuplicates(v *verdict, byDelivery map[peer.Delivery][]peer.Receipt) {
 	for _, d := range slices.SortedFunc(maps.Keys(byDelivery), compare) {
 		requests := byDelivery[d]
 		for i, again := range requests {
-			answered := lastAccepted(requests[:i], again.ReceivedAt)
-			if answered == nil {
+			first := lastAccepted(requests[:i], again.ReceivedAt)
+			if first == nil {
 				continue
 			}
 			v.duplicates++
-			k := slices.IndexFunc(e.kills, func(k kill) bool { return k.forgot(*answered) && again.ReceivedAt.After(k.over) })
-			if k < 0 {
-				v.fault("D", "%v came again %v after it was accepted, %s", d, again.ReceivedAt.Sub(answered.AnsweredAt), e.between(*answered, again))
+			k, at := e.killAfter(*first)
+			after := again.ReceivedAt.Sub(first.AnsweredAt)
+			switch {
+			case k == nil || !again.ReceivedAt.After(k.over):
+				v.fault("D", "%v came again %v after it was accepted, with no kill between", d, after)
+				continue
+			case !e.forgotten(*first):
+				v.fault("D", "%v came again %v after it was accepted, though it was closed in the ledger when the engine was killed", d, after)
 				continue
 			}
-			l := &v.losses[k]
-			l.duplicates++
-			l.earliest = max(l.earliest, e.kills[k].at.Sub(answered.AnsweredAt))
+			if before := requests[i-1]; e.lost(before) {
+				_, at = e.killAfter(before)
+			}
+			v.losses[at].duplicates++
 		}
 	}
-	if v.duplicates > most {
-		v.fault("D", "%d duplicates are more than the %d requests that kills can have made the engine forget", v.duplicates, most)
+	for i, l := range v.losses {
+		if l.duplicates > l.cut+l.forgotten {
+			v.fault("D", "kill %d met %d requests in flight and %d not committed, but %d came again", i+1, l.cut, l.forgotten, l.duplicates)
+		}
 	}
 }
 
@@ -183,16 +228,6 @@ func lastAccepted(requests []peer.Receipt, by time.Time) (last *peer.Receipt) {
 		}
 	}
 	return last
-}
-
-// between tells a reader how far an answer is from the kill after it.
-func (e *evidence) between(answered, again peer.Receipt) string {
-	for _, k := range e.kills {
-		if k.at.After(answered.AnsweredAt) && k.at.Before(again.ReceivedAt) {
-			return fmt.Sprintf("which was %v before a kill", k.at.Sub(answered.AnsweredAt))
-		}
-	}
-	return "with no kill between"
 }
 
 // judgeLedger compares the ledger with what was accepted and with the receipts.
@@ -229,31 +264,28 @@ func compare(a, b peer.Delivery) int {
 func (e *evidence) judgeRow(v *verdict, d peer.Delivery, t target, latest int, requests []peer.Receipt) {
 	outcome := e.ledger[d]
 	v.outcomes[outcome]++
-	told := slices.ContainsFunc(requests, peer.Receipt.Accepted)
 	switch outcome {
 	case "delivered":
-		if !told {
+		if !slices.ContainsFunc(requests, peer.Receipt.Accepted) {
 			v.fault("L", "%v is delivered in the ledger, but its peer accepted nothing", d)
 		}
 		return
-	case "", "open":
-		if outcome == "" && t.dead {
-			break // given up after too many updates without success
+	case "":
+		if !t.dead { // or given up, after too many updates without success
+			v.fault("A", "%v is not in the ledger", d)
 		}
-		v.fault("A", "%v is %s", d, cmp.Or(outcome, "not in the ledger"))
+	case "open":
+		v.fault("A", "%v is open", d)
 	case "superseded":
 		if t.everyUpdate || d.Sequence == latest {
-			v.fault("A", "%v is superseded, but the target is to be told every update, or there is no newer one", d)
+			v.fault("A", "%v is superseded, though there is no newer one or the target is to be told every update", d)
 		}
 	default: // expired, suppressed, dead
 		if !t.dead {
-			v.fault("A", "%v is %s, but its peer would have accepted it", d, outcome)
+			v.fault("A", "%v is %s, though its peer would have accepted it", d, outcome)
 		}
 	}
-	for _, r := range requests {
-		if r.Accepted() && !slices.ContainsFunc(e.kills, func(k kill) bool { return k.forgot(r) }) {
-			v.fault("L", "%v was accepted by its peer, far from any kill, but is %s in the ledger", d, cmp.Or(outcome, "not"))
-			return
-		}
+	if slices.ContainsFunc(requests, func(r peer.Receipt) bool { return r.Accepted() && !e.forgotten(r) }) {
+		v.fault("L", "%v was accepted by its peer, and no kill explains that it is not delivered in the ledger but %s", d, cmp.Or(outcome, "missing"))
 	}
 }

@@ -14,20 +14,10 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tocsin/tocsin/incident"
 	"github.com/tocsin/tocsin/internal/peer"
 )
 
-const (
-	targets = 2000
-	// mix is what the peers are like; the others answer at once.
-	mix = "slow=3:100ms-500ms,500=2:x12,429=2:1s:x6,dead=0.25"
-	// everyNth target wants every update.
-	everyNth = 17
-	// expiresAfter is how long an update is worth telling: long enough for every
-	// peer that ever answers, short enough to wait for the dead.
-	expiresAfter = 25 * time.Second
-)
+const targets = 2000
 
 // trial is the set-up of one test: the peers in this process, an engine in one of
 // its own, and what happened to them.
@@ -36,31 +26,35 @@ type trial struct {
 	rng     *rand.Rand
 	peers   *peer.Webhook
 	mix     peer.Mix
+	expiry  time.Duration
 	engine  *engine
 	api     *api
 	publish func(context.Context, *update) error
+	numbers map[int64]int // of the targets, by their id in the engine
 
-	length   time.Duration // of a fan-out that nobody disturbs
+	length   time.Duration // of the last fan-out that nobody disturbed
+	slowest  time.Duration // of all those
 	updates  []*update
-	left     int // updates that the incident still gets
+	coming   int // updates that the last incident still gets
 	kills    []kill
-	moments  []string  // of the kills, as the log names them
-	started  time.Time // the engine, unless its start is known to be over
-	restarts []time.Duration
+	moments  []moment  // of the kills
+	back     time.Time // when what was killed was started again, if awaitReady is to take the time
+	absences []time.Duration
 }
 
-// update is one update on its way.
-type update struct {
-	incident string
-	sequence int
-	id       string
-	body     []byte
+// moment is when something was killed.
+type moment struct {
+	during string
+	newest *update
+	wait   time.Duration // since it was published, or since the kill before
+	at     time.Time
 }
 
-// begin starts peers and an engine, imports the targets and measures a fan-out.
-func begin(t *testing.T, queue string) *trial {
+// begin starts peers of that mix and an engine, and imports the targets. What is
+// published expires after a while.
+func begin(t *testing.T, queue, mix string, expiry time.Duration) *trial {
 	t.Helper()
-	tr := &trial{t: t, rng: draw(t)}
+	tr := &trial{t: t, rng: draw(t), expiry: expiry, numbers: make(map[int64]int)}
 	var err error
 	if tr.mix, err = peer.ParseMix(mix); err != nil {
 		t.Fatal(err)
@@ -77,96 +71,62 @@ func begin(t *testing.T, queue string) *trial {
 	tr.engine = newEngine(t, queue, tr.peers.Port())
 	tr.api = newAPI(tr.engine.address)
 	tr.publish = tr.api.publish
-	tr.start()
+	tr.engine.start()
 	tr.awaitReady()
 	var lines bytes.Buffer
 	for n := 1; n <= targets; n++ {
-		fmt.Fprintf(&lines, `{"channel":"webhook","address":%q,"external_id":"%d","every_update":%t}`+"\n", tr.peers.URL(n), n, everyUpdate(n))
+		fmt.Fprintf(&lines, `{"channel":"webhook","address":%q,"external_id":"%d","every_update":%t}`+"\n", tr.peers.URL(n), n, tr.everyUpdate(n))
 	}
 	if err := tr.api.importTargets(t.Context(), &lines, targets); err != nil {
 		t.Fatal(err)
 	}
+	imported, err := tr.api.targets(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, target := range imported {
+		tr.numbers[target.ID] = peer.TargetNumber(target.Address)
+	}
 	return tr
 }
 
-func everyUpdate(n int) bool { return n%everyNth == 0 }
-
-func (tr *trial) dead(n int) bool { return tr.mix.Behaviour(n).Kind == peer.Dead }
-
-// start starts the engine; awaitReady waits for it and takes the time.
-func (tr *trial) start() {
-	tr.t.Helper()
-	tr.started = time.Now()
-	tr.engine.start()
+// everyUpdate says whether a target wants every update. The slow don't: each of
+// their sends needs longer than most times between two kills.
+func (tr *trial) everyUpdate(n int) bool {
+	return n%17 == 0 && tr.mix.Behaviour(n).Kind != peer.Slow
 }
 
-func (tr *trial) awaitReady() {
-	tr.t.Helper()
-	eventually(tr.t, "the engine is ready", 10*time.Millisecond, tr.api.ready)
-	if !tr.started.IsZero() {
-		tr.restarts = append(tr.restarts, time.Since(tr.started))
-		tr.started = time.Time{}
+// count says how many targets are of the kinds that are wanted.
+func (tr *trial) count(wanted func(peer.Kind) bool) (n int) {
+	for i := 1; i <= targets; i++ {
+		if wanted(tr.mix.Behaviour(i).Kind) {
+			n++
+		}
 	}
+	return n
 }
 
-// measure has one fan-out undisturbed and takes its length: from publishing until
-// the last healthy target answered.
-func (tr *trial) measure() {
+func listens(k peer.Kind) bool { return k != peer.Dead && k != peer.Gone }
+func healthy(k peer.Kind) bool { return k == peer.OK }
+
+// measure has one fan-out undisturbed, waits until it reached all of the kinds
+// wanted, and takes its length: from publishing until the last healthy target
+// answered.
+func (tr *trial) measure(wanted func(peer.Kind) bool) {
 	tr.t.Helper()
 	begun := time.Now()
 	if err := <-tr.publishNext(); err != nil {
 		tr.t.Fatal(err)
 	}
-	tr.calm()
+	tr.reached(tr.count(wanted))
+	tr.length = 0
+	newest := tr.updates[len(tr.updates)-1]
 	for _, r := range tr.peers.Receipts() {
-		if tr.mix.Behaviour(r.Target).Kind == peer.OK {
+		if newest.is(r) && healthy(tr.mix.Behaviour(r.Target).Kind) {
 			tr.length = max(tr.length, r.AnsweredAt.Sub(begun))
 		}
 	}
-	tr.t.Logf("a fan-out to %d targets takes %v", targets, tr.length.Round(time.Millisecond))
-}
-
-// next makes up the next update: two to four for each incident, which ends with
-// the last.
-func (tr *trial) next() *update {
-	u := &update{sequence: 1}
-	if tr.left == 0 {
-		tr.left = 2 + tr.rng.IntN(3)
-		u.incident = fmt.Sprintf("CRASH-%d", len(tr.updates)+1)
-	} else {
-		last := tr.updates[len(tr.updates)-1]
-		u.incident, u.sequence = last.incident, last.sequence+1
-	}
-	tr.left--
-	tr.updates = append(tr.updates, u)
-	u.id = fmt.Sprintf("%s-%d", u.incident, u.sequence)
-	status := incident.Identified
-	switch {
-	case u.sequence == 1:
-		status = incident.Investigating
-	case tr.left == 0:
-		status = incident.Resolved
-	}
-	now := time.Now()
-	event := &incident.Event{IncidentID: u.incident, UpdateID: u.id, Status: status, Impact: incident.ImpactMajor,
-		AffectedComponents: []string{"checkout"}, StartedAt: now, ExpiresAt: now.Add(expiresAfter),
-		Title: "Checkout fails", Message: fmt.Sprintf("This is update %d.", u.sequence)}
-	var err error
-	if u.body, err = incident.Encode(event); err != nil {
-		tr.t.Fatal(err)
-	}
-	return u
-}
-
-// publishNext publishes the next update, again and again until it is accepted.
-func (tr *trial) publishNext() (accepted <-chan error) {
-	u, done := tr.next(), make(chan error, 1)
-	go func() {
-		ctx, cancel := context.WithTimeout(tr.t.Context(), patience)
-		defer cancel()
-		done <- tr.publish(ctx, u)
-	}()
-	return done
+	tr.slowest = max(tr.slowest, tr.length)
 }
 
 // round publishes an update and strikes at a random moment of its fan-out. It
@@ -175,7 +135,7 @@ func (tr *trial) publishNext() (accepted <-chan error) {
 func (tr *trial) round(strike func()) {
 	tr.t.Helper()
 	accepted := tr.publishNext()
-	tr.wait(tr.updates[len(tr.updates)-1].id)
+	tr.wait("fan-out")
 	strike()
 	if err := <-accepted; err != nil {
 		tr.t.Fatalf("an update was never accepted: %v", err)
@@ -184,19 +144,36 @@ func (tr *trial) round(strike func()) {
 
 // wait waits a random part of a fan-out's length.
 func (tr *trial) wait(during string) {
-	part := time.Duration(tr.rng.Float64() * float64(tr.length))
-	tr.moments = append(tr.moments, fmt.Sprintf("%s, %3d ms", during, part.Milliseconds()))
-	time.Sleep(part) // the moment is the matter of the test
+	m := moment{during: during, newest: tr.updates[len(tr.updates)-1], wait: time.Duration(tr.rng.Float64() * float64(tr.length))}
+	time.Sleep(m.wait) // the moment is the matter of the test
+	m.at = time.Now()
+	tr.moments = append(tr.moments, m)
 }
 
-// killEngine kills the engine and starts it again once everything that it had
-// sent was read: what comes later is the new one's.
+// killEngine kills the engine, takes down what it leaves, and starts it again. By
+// then everything that it had sent was read: what comes later is the new one's.
 func (tr *trial) killEngine() {
 	tr.t.Helper()
 	at := tr.engine.kill()
 	tr.drain()
-	tr.kills = append(tr.kills, kill{at, time.Now()})
-	tr.start()
+	over := time.Now()
+	open, err := tr.openRows(tr.t.Context())
+	if err != nil {
+		tr.t.Fatalf("the ledger that the dead engine left: %v", err)
+	}
+	tr.kills = append(tr.kills, kill{at, over, open})
+	tr.back = time.Now()
+	tr.engine.start()
+}
+
+// awaitReady waits until the engine is ready and, after a kill, takes the time.
+func (tr *trial) awaitReady() {
+	tr.t.Helper()
+	eventually(tr.t, "the engine is ready", 5*time.Millisecond, tr.api.ready)
+	if !tr.back.IsZero() {
+		tr.absences = append(tr.absences, time.Since(tr.back))
+		tr.back = time.Time{}
+	}
 }
 
 // drain waits until nothing of a dead engine is on its way to a peer.
@@ -206,6 +183,7 @@ func (tr *trial) drain() {
 	// given up, so were all of the engine's.
 	last, err := net.Dial("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(tr.peers.Port())))
 	if err == nil {
+		defer last.Close()
 		err = last.(*net.TCPConn).CloseWrite()
 	}
 	if err == nil {
@@ -214,27 +192,20 @@ func (tr *trial) drain() {
 	if err != nil {
 		tr.t.Fatal(err)
 	}
-	last.Close()
 	eventually(tr.t, "no connection to the peers is left", time.Millisecond, func(context.Context) (bool, error) {
 		return tr.peers.Connections() == 0, nil
 	})
 }
 
-// calm waits until everybody who listens has heard the newest update.
-func (tr *trial) calm() {
+// reached waits until so many targets have the newest update.
+func (tr *trial) reached(wanted int) {
 	tr.t.Helper()
-	listening := 0
-	for n := 1; n <= targets; n++ {
-		if !tr.dead(n) {
-			listening++
-		}
-	}
 	newest := tr.updates[len(tr.updates)-1]
-	eventually(tr.t, newest.id+" reached everybody who listens", 50*time.Millisecond, func(ctx context.Context) (bool, error) {
+	eventually(tr.t, fmt.Sprintf("%s reached %d targets", newest.id, wanted), 50*time.Millisecond, func(ctx context.Context) (bool, error) {
 		updates, err := tr.api.incident(ctx, newest.incident)
 		for _, u := range updates {
 			if u.UpdateID == newest.id {
-				return u.Progress["webhook"]["delivered"] >= listening, fmt.Errorf("it has come to %+v", u)
+				return u.Progress["webhook"]["delivered"] >= wanted, fmt.Errorf("it has come to %+v", u)
 			}
 		}
 		return false, err
@@ -244,15 +215,12 @@ func (tr *trial) calm() {
 // settle waits until every delivery of every update is closed.
 func (tr *trial) settle() {
 	tr.t.Helper()
-	for _, u := range tr.updates {
-		if u.sequence > 1 {
-			continue
-		}
-		eventually(tr.t, u.incident+" is closed", 200*time.Millisecond, func(ctx context.Context) (bool, error) {
-			updates, err := tr.api.incident(ctx, u.incident)
+	for _, id := range tr.incidents() {
+		eventually(tr.t, id+" is closed", 200*time.Millisecond, func(ctx context.Context) (bool, error) {
+			updates, err := tr.api.incident(ctx, id)
 			for _, u := range updates {
 				if u.PlannedAt == nil || u.Progress["webhook"]["open"] > 0 {
-					return false, fmt.Errorf("%+v", u)
+					return false, fmt.Errorf("it has come to %+v", u)
 				}
 			}
 			return len(updates) > 0, err
@@ -266,94 +234,53 @@ func (tr *trial) judge() {
 	t.Helper()
 	tr.awaitReady()
 	tr.settle()
-	// An engine that stops commits what it knows; one that starts on this has
-	// nothing to send, and what it knows was on the disk.
+	// An engine that stops commits what it knows; one that starts on that knows
+	// what was on the disk, and has nothing to send.
 	tr.engine.stop()
 	tr.drain()
-	received := tr.peers.Receipts()
-	tr.start()
+	e := &evidence{receipts: tr.peers.Receipts(), kills: tr.kills, uncommitted: time.Second + tr.slowest}
+	tr.engine.start()
 	tr.awaitReady()
-	ledger, err := tr.ledger(t.Context())
+	outcomes, sequences, err := tr.ledger(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
+	e.ledger = outcomes
 	tr.engine.stop()
 	tr.drain()
 	report := tr.peers.Report()
-	if report.Requests > len(received) {
-		t.Errorf("%d requests came though every delivery was closed", report.Requests-len(received))
+	if report.Requests > len(e.receipts) {
+		t.Errorf("%d requests came though every delivery was closed", report.Requests-len(e.receipts))
 	}
 	if len(report.Invalid) > 0 {
 		t.Errorf("some requests no receiver could have understood: %v", report.Invalid)
 	}
-	e := &evidence{receipts: received, ledger: ledger, kills: tr.kills}
 	for _, u := range tr.updates {
 		e.updates = append(e.updates, accepted{u.incident, u.sequence})
+		if sequences[u.id] != u.sequence {
+			t.Errorf("A: %s was accepted, but the engine has it as sequence %d", u.id, sequences[u.id])
+		}
 	}
 	for n := 1; n <= targets; n++ {
-		e.audience = append(e.audience, target{number: n, everyUpdate: everyUpdate(n), dead: tr.dead(n)})
+		e.audience = append(e.audience, target{number: n, everyUpdate: tr.everyUpdate(n), dead: !listens(tr.mix.Behaviour(n).Kind)})
 	}
-	tr.report(e.judge(), len(received))
-}
-
-// ledger reads what the engine says became of every delivery, and checks that the
-// updates were accepted in the order of their publishing.
-func (tr *trial) ledger(ctx context.Context) (map[peer.Delivery]string, error) {
-	numbers := make(map[string]int)
-	views, err := tr.api.targets(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, v := range views {
-		numbers[v.ID] = peer.TargetNumber(v.Address)
-	}
-	ledger := make(map[peer.Delivery]string)
-	sequences := make(map[string]int)
-	for _, u := range tr.updates {
-		if u.sequence > 1 {
-			continue
-		}
-		views, err := tr.api.incident(ctx, u.incident)
-		if err != nil {
-			return nil, err
-		}
-		for _, v := range views {
-			sequences[v.UpdateID] = v.Sequence
-		}
-		rows, err := tr.api.deliveries(ctx, u.incident)
-		if err != nil {
-			return nil, err
-		}
-		for _, r := range rows {
-			ledger[peer.Delivery{Target: numbers[r.Target], Incident: u.incident, Sequence: r.Sequence}] = r.Outcome
-		}
-	}
-	for _, u := range tr.updates {
-		if sequences[u.id] != u.sequence {
-			tr.t.Errorf("A: %s was accepted, but has the sequence %d", u.id, sequences[u.id])
-		}
-	}
-	return ledger, nil
+	tr.report(e, e.judge())
 }
 
 // report logs the figures and what was not kept.
-func (tr *trial) report(v *verdict, requests int) {
+func (tr *trial) report(e *evidence, v *verdict) {
 	t := tr.t
 	t.Helper()
-	var b strings.Builder
-	fmt.Fprintf(&b, "%d updates, %d requests, %d duplicates; outcomes %v\n", len(tr.updates), requests, v.duplicates, v.outcomes)
-	if len(v.losses) > 0 {
-		fmt.Fprintln(&b, "kill  moment               cut  fresh  sent again  earliest")
+	t.Logf("%d updates to %d targets; undisturbed ones took up to %v; %d requests, %d duplicates; outcomes %v\n%s",
+		len(tr.updates), targets, tr.slowest, len(e.receipts), v.duplicates, v.outcomes, tr.table(e, v))
+	if slices.Sort(tr.absences); len(tr.absences) > 0 {
+		t.Logf("ready again after %v to %v, half of the times below %v", tr.absences[0], tr.absences[len(tr.absences)-1], tr.absences[len(tr.absences)/2])
 	}
-	cut := 0
-	for i, l := range v.losses {
-		cut += l.cut
-		fmt.Fprintf(&b, "%4d  %-19s %4d  %5d  %10d  %v\n", i+1, tr.moments[i], l.cut, l.fresh, l.duplicates, l.earliest)
+	met := 0
+	for _, l := range v.losses {
+		met += l.cut
 	}
-	slices.Sort(tr.restarts)
-	fmt.Fprintf(&b, "start until ready: %v to %v, half below %v", tr.restarts[0], tr.restarts[len(tr.restarts)-1], tr.restarts[len(tr.restarts)/2])
-	t.Log(b.String())
-	if len(tr.kills) > 0 && cut == 0 {
+	if len(v.losses) >= 10 && met == 0 {
 		t.Error("no kill met a request in flight: this run shows nothing")
 	}
 	const most = 20
@@ -364,4 +291,28 @@ func (tr *trial) report(v *verdict, requests int) {
 		}
 		t.Errorf("%s: %s", f.promise, f.text)
 	}
+}
+
+// table says for each kill when it was, how many had been told of the newest
+// update by then, and what it cost.
+func (tr *trial) table(e *evidence, v *verdict) string {
+	var b strings.Builder
+	fmt.Fprint(&b, "kill           at          told")
+	if len(v.losses) > 0 {
+		fmt.Fprint(&b, "  in flight  last 100 ms  uncommitted, oldest  sent again")
+	}
+	for i, m := range tr.moments {
+		told := 0
+		for _, r := range e.receipts {
+			if m.newest.is(r) && r.Accepted() && r.AnsweredAt.Before(m.at) {
+				told++
+			}
+		}
+		fmt.Fprintf(&b, "\n%4d  %8s %4d ms of %s  %4d", i+1, m.during, m.wait.Milliseconds(), m.newest.id, told)
+		if i < len(v.losses) {
+			l := v.losses[i]
+			fmt.Fprintf(&b, "  %9d  %11d  %11d, %3d ms  %10d", l.cut, l.recent, l.forgotten, l.oldest.Milliseconds(), l.duplicates)
+		}
+	}
+	return b.String()
 }

@@ -141,10 +141,13 @@ func (d *Dialer) open(ctx context.Context, to Endpoint, deadline time.Time) (*Co
 	if !to.TLS {
 		return conn, nil
 	}
-	return conn, d.handshake(ctx, conn, to.Host, deadline)
+	return conn, d.Handshake(ctx, conn, to.Host, deadline)
 }
 
-func (d *Dialer) handshake(ctx context.Context, conn *Conn, host string, deadline time.Time) error {
+// Handshake makes a TLS connection of one that began without (STARTTLS). host is the
+// name that the certificate has to be for. It leaves the connection without a
+// deadline. On an error, an [*Error] or that of ctx, the connection must be aborted.
+func (d *Dialer) Handshake(ctx context.Context, conn *Conn, host string, deadline time.Time) error {
 	if err := conn.raw.SetDeadline(deadline); err != nil {
 		return handshakeError(err)
 	}

@@ -24,11 +24,15 @@
 //	PATCH  /v1/targets/{id}                   the fields to change
 //	DELETE /v1/targets/{id}                   → 204
 //	POST   /v1/targets/import                 application/x-ndjson or text/csv, streamed → 200 and what was refused
-//	GET    /metrics, /healthz, /readyz
+//	POST   /v1/targets/{id}/test              a test message to this target alone → 202 and a receipt
+//	GET    /v1/audience                       ?page= &components= &impact= &visibility= &test=, who would be told
+//	GET    /v1/providers                      limits and state of providers and pools; GET /v1/queues their depths
+//	POST   /v1/providers/{name}/pause, resume a webhook's name is host:port; /v1/pause and /v1/resume are for all
+//	GET    /metrics, /healthz, /readyz, /openapi.json
 //
 // Lists answer {"items":[…],"next":…}, where next is the cursor of the following
 // page or null. Without a page, the page "default" is meant where one incident is
 // named, and every page where incidents are listed. Statuses besides those above:
-// 400, 401, 403, 404, 405, 408, 413, 415, 500; 503 with Retry-After where trying
+// 400, 401, 403, 404, 405, 408, 409, 413, 415, 500; 503 with Retry-After where trying
 // again helps; 507 where the store is full.
 package gateway

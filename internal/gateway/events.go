@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tocsin/tocsin/dispatcher"
 	"github.com/tocsin/tocsin/incident"
 	"github.com/tocsin/tocsin/queue"
 )
@@ -40,7 +41,7 @@ func (g *gateway) postIncident(w http.ResponseWriter, r *http.Request) error {
 	}
 	e, err := incident.Decode(body)
 	if err == nil {
-		err = g.checkInline(e)
+		err = g.checkEvent(e)
 	}
 	if err != nil {
 		g.Meter.EventRefused(sourceHTTP, "invalid")
@@ -54,8 +55,12 @@ func (g *gateway) postIncident(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusAccepted, answer)
 }
 
-// checkInline checks the addresses of targets that come with the event.
-func (g *gateway) checkInline(e *incident.Event) error {
+// checkEvent refuses what the acceptor would: who posts an event learns of it
+// only here. It checks the addresses of targets that come with the event, too.
+func (g *gateway) checkEvent(e *incident.Event) error {
+	if e.UpdatedAt.After(g.opt.Clock().Add(dispatcher.MaxAhead)) {
+		return &incident.Invalid{Field: "updated_at", Reason: "is more than " + dispatcher.MaxAhead.String() + " ahead of this engine's clock; check the producer's clock"}
+	}
 	for i := range e.Targets {
 		if err := g.CheckTarget(&e.Targets[i]); err != nil {
 			if invalid, ok := errors.AsType[*incident.Invalid](err); ok {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tocsin/tocsin/dispatcher"
 	"github.com/tocsin/tocsin/incident"
 	"github.com/tocsin/tocsin/internal/store"
 	"github.com/tocsin/tocsin/queue"
@@ -34,9 +35,10 @@ type History interface {
 	Incident(ctx context.Context, page, incidentID string) (*store.Incident, []store.Update, error)
 	Deliveries(ctx context.Context, incident int64, f store.DeliveryFilter) ([]store.Delivery, error)
 	KnownUpdate(ctx context.Context, page, incidentID, updateID string) (bool, error)
+	AudienceCount(ctx context.Context, q store.AudienceQuery) (map[string]int, error)
 }
 
-// Engine is told of what changes its work.
+// Engine is told of what changes its work, and says how that goes.
 type Engine interface {
 	// TargetsChanged is called after the change of existing targets is
 	// committed; it does not block.
@@ -44,6 +46,14 @@ type Engine interface {
 	// Stop ends the fan-out of an incident, named by the store's key, and
 	// returns once that is durable.
 	Stop(ctx context.Context, incident int64) error
+	// Pause stops sending to a provider, to all for "", until Resume; both
+	// return once that is durable.
+	Pause(ctx context.Context, provider string) error
+	Resume(ctx context.Context, provider string) error
+	// Paused lists what is paused, "" for all.
+	Paused() []string
+	// Snapshot is not changed by anyone.
+	Snapshot() *dispatcher.Snapshot
 }
 
 // Meter counts events that were turned away here, as "invalid" or "unavailable";
@@ -63,6 +73,15 @@ type Deps struct {
 	// may not be dialled or that no configured provider serves. It is quick
 	// and pure: no name is resolved.
 	CheckTarget func(*incident.Target) error
+	// Groups are the queues of the configured providers and pools; Policy says
+	// what the limits of a provider are, of each provider of a pool for "".
+	Groups []dispatcher.Group
+	Policy func(group, provider string) dispatcher.ProviderPolicy
+	// WebhookProvider returns the name of the webhook provider at host:port, ""
+	// if there can't be one.
+	WebhookProvider func(hostport string) string
+	// Depths measures the queues.
+	Depths func(ctx context.Context) ([]queue.Depth, error)
 	// Ready reports each part the engine needs as "ok" or as the reason why
 	// it is not.
 	Ready func(ctx context.Context) map[string]string
@@ -148,6 +167,15 @@ func (g *gateway) routes() []route {
 		{path: "/v1/targets", methods: map[string]handler{"POST": g.postTarget, "GET": g.listTargets}},
 		{path: "/v1/targets/import", methods: post(g.importTargets)},
 		{path: "/v1/targets/{id}", methods: map[string]handler{"GET": g.getTarget, "PATCH": g.patchTarget, "DELETE": g.deleteTarget}},
+		{path: "/v1/targets/{id}/test", methods: post(g.testTarget)},
+		{path: "/v1/audience", methods: get(g.getAudience)},
+		{path: "/v1/providers", methods: get(g.getProviders)},
+		{path: "/v1/providers/{name}/pause", methods: post(g.steer(true))},
+		{path: "/v1/providers/{name}/resume", methods: post(g.steer(false))},
+		{path: "/v1/pause", methods: post(g.steer(true))},
+		{path: "/v1/resume", methods: post(g.steer(false))},
+		{path: "/v1/queues", methods: get(g.getQueues)},
+		{path: "/openapi.json", methods: get(getOpenAPI), open: true},
 		{path: "/metrics", methods: get(g.metrics)},
 		{path: "/healthz", methods: get(healthz), open: true},
 		{path: "/readyz", methods: get(g.readyz), open: true},

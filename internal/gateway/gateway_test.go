@@ -22,6 +22,7 @@ import (
 	sqlitestore "github.com/tocsin/tocsin/internal/store/sqlite"
 	"github.com/tocsin/tocsin/queue"
 	sqlitequeue "github.com/tocsin/tocsin/queue/sqlite"
+	"github.com/tocsin/tocsin/ratelimit"
 )
 
 var now = time.Date(2026, 11, 21, 5, 0, 0, 0, time.UTC)
@@ -65,11 +66,35 @@ func (b *lockedBuffer) String() string {
 
 // engine records what it is told.
 type engine struct {
-	mu      sync.Mutex
-	changed []int64
-	stopped []int64
-	ledger  dispatcher.Ledger
+	mu       sync.Mutex
+	changed  []int64
+	stopped  []int64
+	paused   map[string]bool
+	snapshot dispatcher.Snapshot
+	ledger   dispatcher.Ledger
 }
+
+func (e *engine) Pause(_ context.Context, provider string) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.paused[provider] = true
+	return nil
+}
+
+func (e *engine) Resume(_ context.Context, provider string) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.paused, provider)
+	return nil
+}
+
+func (e *engine) Paused() []string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Sorted(maps.Keys(e.paused))
+}
+
+func (e *engine) Snapshot() *dispatcher.Snapshot { return &e.snapshot }
 
 func (e *engine) TargetsChanged(ids []int64) {
 	e.mu.Lock()
@@ -122,15 +147,24 @@ func start(t *testing.T, changes ...func(*fixture)) *fixture {
 		t.Fatal(err)
 	}
 	store := sqlitestore.New(db, routeTarget)
-	f := &fixture{T: t, db: db, store: store, queue: q, engine: &engine{ledger: store}, meter: &meter{}, log: log, header: http.Header{}}
+	f := &fixture{T: t, db: db, store: store, queue: q, engine: &engine{ledger: store, paused: map[string]bool{}}, meter: &meter{}, log: log, header: http.Header{}}
 	f.deps = Deps{Intake: q, Targets: store, History: store, Engine: f.engine, Meter: f.meter,
 		CheckTarget: func(t *incident.Target) error {
+			if t.Channel != incident.ChannelWebhook {
+				return nil
+			}
 			_, err := policy.CheckURL(t.Address)
 			return err
 		},
-		Ready:   func(context.Context) map[string]string { return map[string]string{"store": "ok"} },
-		Metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "tocsin_x 1\n") }),
-		Log:     logger}
+		Groups: []dispatcher.Group{{Name: "webhook"}, {Name: "smtp:main", Provider: "main"}},
+		Policy: func(_, provider string) dispatcher.ProviderPolicy {
+			return dispatcher.ProviderPolicy{Limit: ratelimit.Limit{PerSecond: 100, Burst: 200}, Window: 64, Named: provider != ""}
+		},
+		WebhookProvider: func(hostport string) string { return egress.ProviderKey("https://" + hostport + "/") },
+		Depths:          q.Depths,
+		Ready:           func(context.Context) map[string]string { return map[string]string{"store": "ok"} },
+		Metrics:         http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "tocsin_x 1\n") }),
+		Log:             logger}
 	f.opt = Options{Listen: "127.0.0.1:8080", Clock: func() time.Time { return now }}
 	for _, change := range changes {
 		change(f)
@@ -142,7 +176,7 @@ func start(t *testing.T, changes ...func(*fixture)) *fixture {
 // serve begins with a new gateway, as the next process would.
 func (f *fixture) serve() {
 	server := httptest.NewUnstartedServer(nil)
-	server.Config = NewServer(New(f.deps, f.opt), f.deps.Log)
+	server.Config = NewServer(f.judged(New(f.deps, f.opt)), f.deps.Log)
 	server.Listener = Limit(server.Listener)
 	server.Start()
 	f.Cleanup(server.Close)
@@ -152,6 +186,9 @@ func (f *fixture) serve() {
 func routeTarget(t *incident.Target) (group, provider string, err error) {
 	if strings.Contains(t.Address, "unrouted") {
 		return "", "", &incident.Invalid{Field: "address", Reason: "has no route"}
+	}
+	if t.Channel != incident.ChannelWebhook {
+		return t.Channel + ":main", "main", nil
 	}
 	return "webhook", egress.ProviderKey(t.Address), nil
 }

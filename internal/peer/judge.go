@@ -15,6 +15,7 @@ type Delivery struct {
 	Sequence int
 }
 
+// String is how complaints name the delivery.
 func (d Delivery) String() string {
 	return fmt.Sprintf("target %d, %s, sequence %d", d.Target, d.Incident, d.Sequence)
 }

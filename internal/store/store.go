@@ -34,17 +34,46 @@ type Targets interface {
 	// unchanged target is not written and does not count as changed.
 	//
 	// State active does not reactivate: repeated imports say it of everyone.
-	// Patch does, and so does a new address of a disabled target.
+	// Patch does, and so does a new address of a disabled target. A target
+	// whose address opted out becomes unsubscribed whatever its State says;
+	// each State is set to what was written.
 	Upsert(ctx context.Context, targets []*incident.Target) ([]Upserted, error)
 	// Target returns one target, secrets included; ErrNotFound.
 	Target(ctx context.Context, id int64) (*incident.Target, error)
 	// ListTargets returns up to limit targets with an ID above after, by ID.
 	ListTargets(ctx context.Context, after int64, limit int) ([]*incident.Target, error)
 	// Patch applies change to the stored target in one transaction and
-	// returns the result.
+	// returns the result. To make a target active that was not lifts the
+	// suppression of its address; an active one that gets a suppressed
+	// address becomes unsubscribed.
 	Patch(ctx context.Context, id int64, change func(*incident.Target) error) (*incident.Target, error)
 	// Delete removes a target; its ledger rows stay. ErrNotFound.
 	Delete(ctx context.Context, id int64) error
+}
+
+// Subscribers is what those who are told may say themselves. Implementations are
+// safe for concurrent use; every method may be repeated.
+type Subscribers interface {
+	// Unsubscribe makes one target unsubscribed and says whether it was not so
+	// before; ErrNotFound. The address of an inline target stays unsubscribed
+	// as an inline target of later incidents of the page.
+	Unsubscribe(ctx context.Context, id int64) (changed bool, err error)
+	// OptOut suppresses an address of channel smtp or smpp: all targets that
+	// have it, on every page, become unsubscribed, and so will those that are
+	// written later. Only a Patch to active lifts that again. It returns which
+	// targets it changed. Another channel is an *incident.Invalid.
+	OptOut(ctx context.Context, channel, address string) (ids []int64, err error)
+}
+
+// Receipts is what peers say of messages that they accepted before.
+type Receipts interface {
+	// Receipt writes into the ledger what became of the message that the
+	// provider calls messageID: the outcome stays delivered, the detail becomes
+	// "receipt: " and the given one, with the time of it unless that is zero.
+	// After a receipt of delivery, one that says otherwise changes nothing.
+	// ErrNotFound if no such message is known: its settlement may be about to
+	// be written, or it is older than seven days.
+	Receipt(ctx context.Context, provider, messageID string, delivered bool, detail string, at time.Time) error
 }
 
 // Upserted is what became of one target.
@@ -107,6 +136,15 @@ type DeliveryFilter struct {
 	Limit    int
 }
 
+// AudienceQuery describes the first update of an incident that might be published.
+type AudienceQuery struct {
+	Page       string
+	Components []string // empty for the whole page
+	Impact     incident.Impact
+	Visibility incident.Visibility
+	Test       bool
+}
+
 // History answers questions about incidents. Implementations are safe for
 // concurrent use and never hold up the ledger's writer.
 type History interface {
@@ -122,6 +160,9 @@ type History interface {
 	// KnownUpdate says whether this update_id was accepted before for the
 	// incident, stale ones included; false for an unknown incident.
 	KnownUpdate(ctx context.Context, page, incidentID, updateID string) (bool, error)
+	// AudienceCount counts by channel the targets that such an update would be
+	// planned for now, inline ones left out; channels without any are absent.
+	AudienceCount(ctx context.Context, q AudienceQuery) (map[string]int, error)
 }
 
 // Health is what a store can say of itself.

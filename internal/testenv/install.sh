@@ -21,6 +21,16 @@ can_compile() { echo '#include <stdlib.h>' | ${CC:-gcc} -E -; }
 need "gcc libc6-dev" can_compile          # go test -race
 need "rabbitmq-server" has rabbitmq-server # the broker of the tests and of make demo QUEUE=rabbitmq
 need "amqp-tools" has amqp-publish         # a producer that is not ours
+need "nodejs" has node                    # with npm: an SMS centre that is not ours
+need "npm" has npm
+need "libxml2-utils" has xmllint           # parses the feeds
+need "python3-feedparser" /usr/bin/python3 -c "import feedparser" # reads them
+need "notmuch" has notmuch                # a mail reader that is not ours: shows the threads
+need "prometheus" has promtool            # reads the scrape configuration, tries the alert rules
+need "prometheus-alertmanager" has amtool # reads the Alertmanager configuration
+# Postfix for its smtp-sink and smtp-source, which need no configuration. Where another
+# mail server is installed it stays, and the tests that want these two are skipped.
+[ -e /usr/sbin/sendmail ] || need "postfix" has smtp-sink
 
 [ -n "$missing" ] || exit 0
 
@@ -30,8 +40,9 @@ by_hand() {
 		   $missing
 		$1
 		These are Debian's package names. Elsewhere: a C compiler with its headers (for
-		go test -race), RabbitMQ 3.10 or later, and rabbitmq-c's command line tools.
-		RabbitMQ need not run: the tests start a private one.
+		go test -race), RabbitMQ 3.10 or later, rabbitmq-c's command line tools, Node.js
+		with npm, notmuch, Postfix, xmllint, promtool and amtool of Prometheus, and feedparser for
+		/usr/bin/python3. No service need run: the tests start what they need.
 	EOF
 	exit 3
 }
@@ -64,10 +75,16 @@ enabled_units() { find /etc/systemd/system -mindepth 2 -type l 2>/dev/null | sed
 before=$(enabled_units)
 
 export DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1
+case " $missing " in
+*" postfix "*)
+	# Without a configuration Postfix can't run, started by whomever.
+	echo "postfix postfix/main_mailer_type select No configuration" | debconf-set-selections
+	;;
+esac
 apt() { apt-get -qq -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confold "$@" >>"$log" 2>&1 </dev/null; }
 apt update || echo "apt-get update failed; trying with the package lists at hand." >&2
 # shellcheck disable=SC2086  # a list of words
-if ! apt install --yes --no-install-recommends $missing; then
+if ! apt install --yes --no-install-recommends --no-remove $missing; then
 	cat "$log" >&2
 	echo "apt-get could not install$missing: its output is above." >&2
 	exit 1

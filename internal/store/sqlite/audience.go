@@ -10,20 +10,29 @@ import (
 	"github.com/tocsin/tocsin/dispatcher"
 	"github.com/tocsin/tocsin/incident"
 	"github.com/tocsin/tocsin/internal/sqlitedb"
+	"github.com/tocsin/tocsin/internal/store"
 )
 
 const (
 	audientColumns = "t.id, t.grp, t.provider, t.address, t.locale, t.format, t.secrets, t.private, t.every_update, t.fails > 0"
 
-	// subscribed walks the index targets_audience from the cursor on. Filters
-	// that are no part of the index are looked up row by row. "+c.component"
-	// keeps the planner to the target's own few components.
+	// wanted says which targets subscribed to an update: ?1 its page, ?2 test, ?3
+	// the rank of its impact, ?4 private, ?5 whether it is about the whole page, ?6
+	// its components as JSON. What is no part of the index targets_audience is
+	// looked up row by row. "+c.component" keeps the planner to the target's own
+	// few components.
+	wanted = `t.state = 0 AND t.incident = 0 AND t.page = ?1 AND t.test = ?2 AND t.min_rank <= ?3 AND t.private >= ?4
+		AND (?5 OR t.components = '' OR EXISTS (SELECT 1 FROM target_components c
+			WHERE c.target = t.id AND +c.component IN (SELECT value FROM json_each(?6))))`
+
+	// subscribed walks the index from the cursor on.
 	subscribed = `SELECT ` + audientColumns + `, t.stripe, t.id FROM targets t
-		WHERE t.state = 0 AND t.incident = 0 AND t.page = ?1 AND t.test = ?2 AND (t.stripe, t.provider, t.id) > (?3, ?4, ?5)
-		AND t.min_rank <= ?6 AND t.private >= ?7
-		AND (?8 OR t.components = '' OR EXISTS (SELECT 1 FROM target_components c
-			WHERE c.target = t.id AND +c.component IN (SELECT value FROM json_each(?9))))
+		WHERE ` + wanted + ` AND (t.stripe, t.provider, t.id) > (?7, ?8, ?9)
 		ORDER BY t.stripe, t.provider, t.id LIMIT ?10`
+
+	// counted goes through the same targets once; grouping them would sort.
+	counted = `SELECT sum(t.channel = 'webhook'), sum(t.channel = 'smtp'), sum(t.channel = 'smpp'),
+		sum(t.channel = 'rss'), sum(t.channel = 'websub') FROM targets t WHERE ` + wanted
 
 	// inlined does so for the targets that came with the incident's events: they
 	// hear of everything that they may see.
@@ -78,9 +87,9 @@ func (s *Store) Audience(ctx context.Context, p *dispatcher.Plan, limit int) (*d
 			return err
 		}
 		// One more than asked for says whether anything follows.
-		general, err := audients(tx.Query(subscribed, p.Page, p.Test, from.stripe, from.provider, from.id,
-			p.Highest.Rank(), p.Visibility == incident.Private, p.Whole || len(p.Components) == 0,
-			jsonList(p.Components), limit+1), limit)
+		general, err := audients(tx.Query(subscribed, p.Page, p.Test, p.Highest.Rank(),
+			p.Visibility == incident.Private, p.Whole || len(p.Components) == 0, jsonList(p.Components),
+			from.stripe, from.provider, from.id, limit+1), limit)
 		if err != nil {
 			return err
 		}
@@ -111,6 +120,25 @@ func (s *Store) Audience(ctx context.Context, p *dispatcher.Plan, limit int) (*d
 		return nil
 	})
 	return page, err
+}
+
+// AudienceCount implements store.History.
+func (s *Store) AudienceCount(ctx context.Context, q store.AudienceQuery) (map[string]int, error) {
+	count := make(map[string]int)
+	err := s.ask(ctx, func(tx *sqlitedb.Tx) error {
+		rows := tx.Query(counted, q.Page, q.Test, q.Impact.Rank(), q.Visibility == incident.Private,
+			len(q.Components) == 0, jsonList(q.Components))
+		for rows.Next() {
+			for i, channel := range []string{incident.ChannelWebhook, incident.ChannelSMTP, incident.ChannelSMPP,
+				incident.ChannelRSS, incident.ChannelWebSub} {
+				if n := int(rows.Int(i)); n > 0 { // NULL, where there are no targets, is 0
+					count[channel] = n
+				}
+			}
+		}
+		return rows.Err()
+	})
+	return count, err
 }
 
 func jsonList(list []string) string {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/tocsin/tocsin/channels"
 	"github.com/tocsin/tocsin/dispatcher"
@@ -69,13 +70,13 @@ func (s *Store) Feed(ctx context.Context, page, name string, limit int) (t *inci
 			return err
 		}
 		t = &found.Target
-		updates, more, err = feedUpdates(tx, t, limit)
+		updates, more, err = s.feedUpdates(tx, t, limit)
 		return err
 	})
 	return t, updates, more, err
 }
 
-func feedUpdates(tx *sqlitedb.Tx, t *incident.Target, limit int) (updates []*channels.Update, more bool, err error) {
+func (s *Store) feedUpdates(tx *sqlitedb.Tx, t *incident.Target, limit int) (updates []*channels.Update, more bool, err error) {
 	size, seen := 0, 0
 	rows := tx.Query(pageUpdates, t.Page, feedReach)
 	defer rows.Close()
@@ -103,18 +104,53 @@ func feedUpdates(tx *sqlitedb.Tx, t *incident.Target, limit int) (updates []*cha
 		if len(updates) >= limit || size >= feedBytes {
 			return updates, true, nil
 		}
-		u, read, err := readFeedUpdate(tx, id)
+		u, read, err := s.shown.get(id, func() (*channels.Update, int, error) { return readFeedUpdate(tx, id, int(sequence)) })
 		if err != nil {
 			return nil, false, err
 		}
-		u.Sequence = int(sequence)
 		updates = append(updates, u)
 		size += read
 	}
 	return updates, seen == feedReach, rows.Err()
 }
 
-func readFeedUpdate(tx *sqlitedb.Tx, id int64) (u *channels.Update, size int, err error) {
+// shownUpdates keeps updates that feeds showed last: an update is in many feeds, and
+// in each of them until fifty others came. An update never changes. The zero value is
+// ready.
+type shownUpdates struct {
+	mu   sync.Mutex
+	byID map[int64]shownUpdate
+	size int // of the events, in bytes
+}
+
+type shownUpdate struct {
+	update *channels.Update
+	size   int
+}
+
+// get returns an update, reading it if it isn't kept.
+func (k *shownUpdates) get(id int64, read func() (*channels.Update, int, error)) (*channels.Update, int, error) {
+	k.mu.Lock()
+	kept, ok := k.byID[id]
+	k.mu.Unlock()
+	if ok {
+		return kept.update, kept.size, nil
+	}
+	u, size, err := read()
+	if err != nil {
+		return nil, 0, err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.byID == nil || k.size > feedBytes {
+		k.byID, k.size = make(map[int64]shownUpdate), 0
+	}
+	k.byID[id] = shownUpdate{u, size}
+	k.size += size
+	return u, size, nil
+}
+
+func readFeedUpdate(tx *sqlitedb.Tx, id int64, sequence int) (u *channels.Update, size int, err error) {
 	rows := tx.Query(feedUpdate, id)
 	defer rows.Close()
 	if !rows.Next() {
@@ -126,6 +162,7 @@ func readFeedUpdate(tx *sqlitedb.Tx, id int64) (u *channels.Update, size int, er
 		return nil, 0, fmt.Errorf("read update %d: %w", id, err)
 	}
 	u = updateOf(e)
+	u.Sequence = sequence
 	u.UpdatedAt, u.AcceptedAt, u.ExpiresAt = rows.Time(1), rows.Time(2), rows.Time(3)
 	return u, len(event), nil
 }

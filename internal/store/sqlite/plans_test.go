@@ -26,6 +26,9 @@ func TestQueryPlans(t *testing.T) {
 		{"audience", subscribed, 10, []string{
 			"SEARCH t USING INDEX targets_audience (incident=? AND page=? AND test=? AND (stripe,provider)>(?,?))",
 			"CORRELATED SCALAR SUBQUERY 2", "SEARCH c USING PRIMARY KEY (target=?)", "LIST SUBQUERY 1", "SCAN json_each VIRTUAL TABLE INDEX 1:", "CREATE BLOOM FILTER"}},
+		{"audience counted", counted, 6, []string{
+			"SEARCH t USING INDEX targets_audience (incident=? AND page=? AND test=?)",
+			"CORRELATED SCALAR SUBQUERY 2", "SEARCH c USING PRIMARY KEY (target=?)", "LIST SUBQUERY 1", "SCAN json_each VIRTUAL TABLE INDEX 1:", "CREATE BLOOM FILTER"}},
 		{"inline audience", inlined, 8, []string{
 			"SEARCH t USING INDEX targets_audience (incident=? AND page=? AND test=? AND (stripe,provider)>(?,?))"}},
 		{"older rows", older, 3, []string{"SEARCH deliveries USING PRIMARY KEY (incident=? AND target=? AND sequence<?)"}},
@@ -77,6 +80,12 @@ func TestQueryPlans(t *testing.T) {
 		{"feed", selectTarget + targetFeed, 2, []string{"SEARCH targets USING INDEX targets_feeds (page=? AND address=?)"}},
 		{"updates of a page", pageUpdates, 2, []string{"SEARCH u USING INDEX updates_page (page=?)", "SEARCH i USING INTEGER PRIMARY KEY (rowid=?)"}},
 		{"update of a feed", feedUpdate, 1, []string{"SEARCH updates USING INTEGER PRIMARY KEY (rowid=?)"}},
+		{"who opts out", subscribersAt, 2, []string{"SEARCH targets USING INDEX targets_address (channel=? AND address=?)"}},
+		{"suppressed", suppressedAt, 3, []string{"SEARCH suppressions USING PRIMARY KEY (channel=? AND address=? AND page=?)"}},
+		{"message of a receipt", handleOf, 2, []string{"SEARCH handles USING PRIMARY KEY (provider=? AND handle=?)"}},
+		{"receipt", writeReceipt, 4, []string{"SEARCH deliveries USING PRIMARY KEY (incident=? AND target=? AND sequence=?)"}},
+		{"old handles", dropHandles, 2, []string{
+			"SEARCH handles USING PRIMARY KEY (provider=? AND handle=?)", "LIST SUBQUERY 2", "SEARCH handles USING COVERING INDEX handles_at (at<?)"}},
 		{"known update", knownUpdate, 3, []string{
 			"SEARCH i USING COVERING INDEX incidents_name (page=? AND incident_id=?)", "SEARCH u USING COVERING INDEX updates_name (incident=? AND update_id=?)"}},
 	} {

@@ -70,6 +70,11 @@ func settleAll(tx *sqlitedb.Tx, rows []dispatcher.Settlement) error {
 				r.Incident, r.Target, r.Handle); err != nil {
 				return err
 			}
+			if r.Provider != "" {
+				if err := keepHandle(tx, r); err != nil {
+					return err
+				}
+			}
 		}
 	}
 	return nil

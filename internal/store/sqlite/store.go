@@ -1,5 +1,5 @@
 // Package sqlite keeps targets and the ledger in the embedded database. It
-// implements dispatcher.Ledger, store.Targets, store.History and store.Health.
+// implements dispatcher.Ledger and the ports of package store.
 //
 // Promise: what a method returned for without an error is on disk; what it
 // returned an error for didn't happen (a failed commit aside, and every method may
@@ -33,6 +33,7 @@ type Store struct {
 	// questions leaves readers to the ledger while people ask about big
 	// incidents: one slot for each question asked at once.
 	questions chan struct{}
+	shown     shownUpdates
 }
 
 // questionsAtOnce is fewer than the database has readers.
@@ -42,6 +43,8 @@ var (
 	_ dispatcher.Ledger = (*Store)(nil)
 	_ store.Targets     = (*Store)(nil)
 	_ store.History     = (*Store)(nil)
+	_ store.Subscribers = (*Store)(nil)
+	_ store.Receipts    = (*Store)(nil)
 	_ store.Health      = (*Store)(nil)
 )
 

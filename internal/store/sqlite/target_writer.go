@@ -32,7 +32,7 @@ func newTargetWriter(tx *sqlitedb.Tx) *targetWriter {
 }
 
 // upsert writes a target that is known by its external id, or inline by its
-// address, and sets its ID.
+// address, and sets its ID and State.
 func (w *targetWriter) upsert(t *targetRow) (u store.Upserted, err error) {
 	var before targetRow
 	switch {
@@ -43,17 +43,21 @@ func (w *targetWriter) upsert(t *targetRow) (u store.Upserted, err error) {
 	default:
 		err = store.ErrNotFound
 	}
-	if errors.Is(err, store.ErrNotFound) {
+	known := err == nil
+	if !known && !errors.Is(err, store.ErrNotFound) {
+		return u, err
+	}
+	if known && t.State == incident.StateActive && !(before.State == incident.StateDisabled && before.Address != t.Address) {
+		t.State = before.State
+	}
+	if err := heedSuppression(w.tx, t); err != nil {
+		return u, err
+	}
+	if !known {
 		err = w.insert(t)
 		return store.Upserted{ID: t.ID}, err
 	}
-	if err != nil {
-		return u, err
-	}
 	t.ID = before.ID
-	if t.State == incident.StateActive && !(before.State == incident.StateDisabled && before.Address != t.Address) {
-		t.State = before.State
-	}
 	changed, err := w.replace(before, t)
 	return store.Upserted{ID: t.ID, Existed: true, Changed: changed}, err
 }

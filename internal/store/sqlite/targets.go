@@ -112,15 +112,17 @@ func (s *Store) Upsert(ctx context.Context, targets []*incident.Target) ([]store
 		return nil, err
 	}
 	var done []store.Upserted
+	states := make([]incident.TargetState, len(routed))
 	err = s.write(ctx, sqlitedb.Import, func(tx *sqlitedb.Tx) error {
 		done = done[:0]
 		w := newTargetWriter(tx)
 		for i := range routed {
-			u, err := w.upsert(&routed[i])
+			t := routed[i]
+			u, err := w.upsert(&t)
 			if err != nil {
 				return err
 			}
-			done = append(done, u)
+			done, states[i] = append(done, u), t.State
 		}
 		return w.close()
 	})
@@ -128,7 +130,7 @@ func (s *Store) Upsert(ctx context.Context, targets []*incident.Target) ([]store
 		return nil, err
 	}
 	for i, u := range done {
-		targets[i].ID = u.ID
+		targets[i].ID, targets[i].State = u.ID, states[i]
 	}
 	return done, nil
 }
@@ -199,6 +201,14 @@ func (s *Store) Patch(ctx context.Context, id int64, change func(*incident.Targe
 			if holder {
 				return &incident.Invalid{Field: "external_id", Reason: "belongs to another target of the page"}
 			}
+		}
+		if after.State == incident.StateActive && before.State != incident.StateActive {
+			err = lift(tx, &after)
+		} else if after.Channel != before.Channel || after.Address != before.Address {
+			err = heedSuppression(tx, &after)
+		}
+		if err != nil {
+			return err
 		}
 		w := newTargetWriter(tx)
 		if _, err := w.replace(before, &after); err != nil {

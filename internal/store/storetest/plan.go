@@ -3,6 +3,7 @@ package storetest
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -10,6 +11,7 @@ import (
 	"github.com/tocsin/tocsin/channels"
 	"github.com/tocsin/tocsin/dispatcher"
 	"github.com/tocsin/tocsin/incident"
+	"github.com/tocsin/tocsin/internal/store"
 	"github.com/tocsin/tocsin/queue"
 )
 
@@ -33,8 +35,8 @@ var planTests = []test{
 	{"readers go on beside the planner", testReadersBeside},
 }
 
-// testAudienceMatches compares the store's filter with incident.Target.Matches over
-// random targets and plans.
+// testAudienceMatches compares the store's filter, as it plans and as it counts,
+// with incident.Target.Matches over random targets and plans.
 func testAudienceMatches(k *kit) {
 	r := rand.New(rand.NewPCG(1, 2))
 	pick := func(list ...string) string { return list[r.IntN(len(list))] }
@@ -56,6 +58,9 @@ func testAudienceMatches(k *kit) {
 		t.Visibility = incident.Visibility(pick("public", "private"))
 		t.State = incident.TargetState(pick("active", "active", "active", "paused", "disabled", "unsubscribed"))
 		t.Test = r.IntN(4) == 0
+		if i%3 == 0 {
+			t.Channel, t.Address = incident.ChannelSMTP, fmt.Sprintf("t%d@relay.example", i)
+		}
 		targets = append(targets, t)
 	}
 	k.upsert(targets...)
@@ -67,10 +72,18 @@ func testAudienceMatches(k *kit) {
 		e.Test = r.IntN(4) == 0
 		p := k.accept(e)[0]
 		var want []int64
+		byChannel := make(map[string]int)
 		for _, t := range targets {
 			if t.Matches(e.Page, e.AffectedComponents, e.Impact, e.Visibility, e.Test) {
 				want = append(want, t.ID)
+				byChannel[t.Channel]++
 			}
+		}
+		count, err := k.AudienceCount(k.ctx, store.AudienceQuery{Page: e.Page, Components: e.AffectedComponents,
+			Impact: e.Impact, Visibility: e.Visibility, Test: e.Test})
+		k.must(err)
+		if !maps.Equal(count, byChannel) {
+			k.Fatalf("event %d (%v %v %v test=%v): counted %v, want %v", n, e.AffectedComponents, e.Impact, e.Visibility, e.Test, count, byChannel)
 		}
 		got := targetsOf(k.everyone(p, 50))
 		slices.Sort(got)

@@ -1,6 +1,5 @@
 // Package storetest is the contract suite of a store: everything that implements
-// dispatcher.Ledger, store.Targets, store.History and store.Health on one
-// database passes it.
+// dispatcher.Ledger and the ports of package store on one database passes it.
 //
 // Promise: a store that passes keeps every transition of the ledger's state
 // machine, its guards included, whatever is repeated or comes too late, and still
@@ -30,6 +29,8 @@ type Store interface {
 	dispatcher.Ledger
 	store.Targets
 	store.History
+	store.Subscribers
+	store.Receipts
 	store.Health
 	feedStore
 }
@@ -56,7 +57,7 @@ func Run(t *testing.T, open Open) {
 	}{
 		{"Targets", targetTests}, {"Accept", acceptTests}, {"Plan", planTests}, {"Claim", claimTests},
 		{"Settle", settleTests}, {"Retry", retryTests}, {"Sweep", sweepTests}, {"History", historyTests},
-		{"Feeds", feedTests},
+		{"Feeds", feedTests}, {"Replies", replyTests},
 	} {
 		t.Run(part.name, func(t *testing.T) {
 			for _, c := range part.tests {
