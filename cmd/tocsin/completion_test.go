@@ -64,7 +64,7 @@ func TestCompletionInShells(t *testing.T) {
 			words=(tocsin publish ""); CURRENT=3; _tocsin`: "_tocsin tocsin\nimport list test\nfiles",
 		},
 		"fish": {
-			`tocsin completion fish | source; complete -C 'tocsin targets i'`:                         "import",
+			`tocsin completion fish | source; complete -C 'tocsin targets i'`:                                    "import",
 			`cd (mktemp -d); touch event.json; tocsin completion fish | source; complete -C 'tocsin publish ev'`: "event.json",
 		},
 	} {

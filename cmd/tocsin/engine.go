@@ -6,20 +6,24 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/tocsin/tocsin/channels"
-	"github.com/tocsin/tocsin/channels/webhook"
 	"github.com/tocsin/tocsin/dispatcher"
-	"github.com/tocsin/tocsin/incident"
 	"github.com/tocsin/tocsin/internal/config"
 	"github.com/tocsin/tocsin/internal/egress"
+	"github.com/tocsin/tocsin/internal/feeds"
 	"github.com/tocsin/tocsin/internal/gateway"
+	"github.com/tocsin/tocsin/internal/public"
 	"github.com/tocsin/tocsin/internal/sqlitedb"
 	"github.com/tocsin/tocsin/internal/store"
 	storesqlite "github.com/tocsin/tocsin/internal/store/sqlite"
@@ -28,9 +32,6 @@ import (
 	"github.com/tocsin/tocsin/queue/rabbitmq"
 	queuesqlite "github.com/tocsin/tocsin/queue/sqlite"
 )
-
-// groups are the delivery queues that this version serves.
-var groups = []dispatcher.Group{{Name: incident.ChannelWebhook}}
 
 // How long the parts may take to begin and to end.
 const (
@@ -67,78 +68,211 @@ func runEngine(ctx context.Context, cfg *config.Config, stderr io.Writer) (err e
 		return unavailableError(err)
 	}
 	open.add("store", db.Close)
-	ledger := storesqlite.New(db, route)
+	ways := newOutlets(cfg)
+	ledger := storesqlite.New(db, ways.route)
 
-	queues, err := openQueue(ctx, cfg, db, log)
+	queues, err := openQueue(ctx, cfg, ways.groupNames(), db, log)
 	if err != nil {
 		return err
 	}
 	open.add("queue", queues.Close)
 
-	// The way out.
-	policy, err := egress.NewPolicy(egressRules(ctx, cfg, listener))
-	if err != nil {
-		return usageError(fmt.Errorf("egress: %w", err))
-	}
+	// The way out, and what the public may read.
 	budget := egress.NewBudget(egress.BudgetOf(files), idleTime)
 	open.add("connections", func() error { budget.Close(); return nil })
-	dialer := egress.NewDialer(egress.Config{
-		Policy: policy, Budget: budget, Source: cfg.Egress.Source, Gate: egress.NewGate(cfg.Egress.Gate, budget.Limit()/4),
-	})
-	hooks := webhook.New(webhookConfig(cfg), dialer)
-	open.add("webhooks", hooks.Close)
+	dialer, err := newDialer(ctx, cfg, listener, budget)
+	if err != nil {
+		return err
+	}
+	shelf := feeds.NewShelf()
+	var told recaller
+	guests, err := newPublic(cfg, ways.publicURL(), ledger, told.TargetsChanged, shelf, log)
+	if err != nil {
+		return err
+	}
+	out, published, err := ways.open(dialer, ledger, shelf, guests.Link, told.TargetsChanged, log, &open)
+	if err != nil {
+		return err
+	}
 
 	metrics := telemetry.New(telemetry.Options{
-		Version: version(), Groups: groupNames(), Log: log,
+		Version: version(), Groups: ways.groupNames(), Providers: slices.Sorted(maps.Keys(ways.named)), Log: log,
 	})
-	engine, err := dispatcher.New(dispatcherOptions(cfg, budget.Limit()), dispatcher.Ports{
-		Ledger: ledger, Queue: queues, Intake: queues,
-		Channels: map[string]channels.Channel{incident.ChannelWebhook: hooks},
-		Meter:    metrics, Log: log,
+	engine, err := dispatcher.New(dispatcherOptions(cfg, ways, budget.Limit()), dispatcher.Ports{
+		Ledger: ledger, Queue: queues, Intake: queues, Channels: out, Meter: metrics, Log: log,
 	})
 	if err != nil {
 		return err
 	}
+	told.engine.Store(engine)
 	metrics.SetSource(func() telemetry.Snapshot {
+		depths, _ := queues.measure(context.Background()) // a queue in trouble has no figures
 		return telemetry.Snapshot{
-			Engine: engine.Snapshot(), Queues: queues.depths(log), FDUsed: budget.Used(), FDBudget: budget.Limit(),
+			Engine: engine.Snapshot(), Queues: depths, FDUsed: budget.Used(), FDBudget: budget.Limit(),
 			BrokerConnected: queues.connected(),
 		}
 	})
-
-	server := gateway.NewServer(gateway.New(gateway.Deps{
+	control := gateway.New(gateway.Deps{
 		Intake: queues, Targets: ledger, History: ledger, Engine: engine, Meter: metrics,
-		CheckTarget: checkTarget(policy), Metrics: metrics.Handler(), Log: log,
+		CheckTarget: ways.checkTarget, Groups: ways.groups, Policy: ways.limits, WebhookProvider: ways.webhookProvider,
+		Depths: queues.measure, Metrics: metrics.Handler(), Log: log,
 		Ready: func(ctx context.Context) map[string]string {
 			return map[string]string{"store": said(ledger.Ping(ctx)), "broker": said(queues.ready(ctx))}
 		},
-	}, gateway.Options{Tokens: cfg.Tokens, Listen: cfg.Listen}), log)
+	}, gateway.Options{Tokens: cfg.Tokens, Listen: cfg.Listen})
+	if cfg.PublicListen == "" {
+		control = withFeeds(control, shelf)
+	}
 
-	running, fail := context.WithCancelCause(ctx)
-	defer fail(nil)
-	ended := make(chan error, 1)
-	go func() {
-		err := engine.Run(running)
-		fail(err)
-		ended <- err
-	}()
-	served := make(chan error, 1)
-	go func() {
-		err := server.Serve(gateway.Limit(listener))
-		fail(err)
-		served <- err
-	}()
+	if err := published.Warm(ctx); err != nil {
+		log.Warn("some feeds are not published yet; trying again", "error", err)
+	}
+	ctx, running := newWork(ctx)
+	running.run(ctx, "engine", engine.Run)
+	running.run(ctx, "feeds", func(ctx context.Context) error { published.Run(ctx); return nil })
+	running.run(ctx, "control listener", serveControl(gateway.NewServer(control, log), gateway.Limit(listener)))
+	if cfg.PublicListen != "" {
+		public, err := net.Listen("tcp", cfg.PublicListen)
+		if err != nil {
+			running.end(unavailableError(fmt.Errorf("can't listen on %s: %w", cfg.PublicListen, err)))
+		} else {
+			running.run(ctx, "public listener", servePublic(guests, public, log))
+		}
+	}
 	log.Info("tocsin is ready", "version", version(), "listen", listener.Addr().String(), "data", cfg.Data,
 		"queue", queues.name, "connections", budget.Limit())
+	return running.wait()
+}
 
-	<-running.Done()
-	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), serverPatience)
-	defer cancel()
-	err = server.Shutdown(stop)
-	if serveErr := <-served; !errors.Is(serveErr, http.ErrServerClosed) {
-		err = errors.Join(err, serveErr)
+// work is what runs until the first part of it ends, or ctx does; each part ends
+// by itself when its context does.
+type work struct {
+	parts  sync.WaitGroup
+	cancel context.CancelCauseFunc
+	mu     sync.Mutex
+	err    error
+}
+
+func newWork(ctx context.Context) (context.Context, *work) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	return ctx, &work{cancel: cancel}
+}
+
+func (w *work) run(ctx context.Context, name string, part func(context.Context) error) {
+	w.parts.Go(func() {
+		err := part(ctx)
+		if err != nil {
+			err = fmt.Errorf("%s: %w", name, err)
+		}
+		w.end(err)
+	})
+}
+
+// end ends everything; err is why, if that is worth telling.
+func (w *work) end(err error) {
+	w.mu.Lock()
+	w.err = errors.Join(w.err, err)
+	w.mu.Unlock()
+	w.cancel(err)
+}
+
+func (w *work) wait() error {
+	w.parts.Wait()
+	return w.err
+}
+
+// serveControl serves until ctx ends, and then lets requests finish.
+func serveControl(server *http.Server, listener net.Listener) func(context.Context) error {
+	return func(ctx context.Context) error {
+		stopped := make(chan error, 1)
+		defer context.AfterFunc(ctx, func() {
+			patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), serverPatience)
+			defer cancel()
+			stopped <- server.Shutdown(patience)
+		})()
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			return err
+		}
+		return <-stopped
 	}
-	return errors.Join(err, <-ended)
+}
+
+// servePublic does so for feeds and links.
+func servePublic(handler *public.Handler, listener net.Listener, log *slog.Logger) func(context.Context) error {
+	server := public.NewServer(handler, log)
+	return func(ctx context.Context) error {
+		stopped := make(chan error, 1)
+		defer context.AfterFunc(ctx, func() {
+			patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), serverPatience)
+			defer cancel()
+			stopped <- server.ShutdownWithContext(patience)
+		})()
+		if err := server.Serve(feeds.Limit(listener)); err != nil {
+			return err
+		}
+		return <-stopped
+	}
+}
+
+// withFeeds puts the feeds on the control listener: whoever may reach it may
+// read them, without a token.
+func withFeeds(control http.Handler, shelf *feeds.Shelf) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if strings.HasPrefix(r.URL.Path, "/feeds/") {
+			shelf.ServeHTTP(w, r)
+			return
+		}
+		control.ServeHTTP(w, r)
+	})
+}
+
+// newPublic makes the handler of the public listener, which signs and takes the
+// links that unsubscribe.
+func newPublic(cfg *config.Config, base string, s *storesqlite.Store, changed func([]int64), shelf *feeds.Shelf, log *slog.Logger) (*public.Handler, error) {
+	key, err := public.LoadKey(cfg.Data)
+	if err != nil {
+		return nil, unavailableError(err)
+	}
+	return public.New(public.Options{
+		Feeds: shelf.Serve, Key: key, BaseURL: base, Clock: time.Now, Log: log,
+		Describe: func(ctx context.Context, id int64) (public.Subscription, error) {
+			t, err := s.Target(ctx, id)
+			if err != nil {
+				return public.Subscription{}, err
+			}
+			return public.Describe(t), nil
+		},
+		Unsubscribe: func(ctx context.Context, id int64) error {
+			ended, err := s.Unsubscribe(ctx, id)
+			if ended {
+				changed([]int64{id})
+			}
+			return err
+		},
+	})
+}
+
+// recaller tells the engine of changed targets, once there is one: what it holds
+// before that it claims afresh.
+type recaller struct {
+	engine atomic.Pointer[dispatcher.Engine]
+}
+
+func (r *recaller) TargetsChanged(ids []int64) {
+	if e := r.engine.Load(); e != nil && len(ids) > 0 {
+		e.TargetsChanged(ids)
+	}
+}
+
+// newDialer makes the dialer of everything outbound.
+func newDialer(ctx context.Context, cfg *config.Config, listener net.Listener, budget *egress.Budget) (*egress.Dialer, error) {
+	policy, err := egress.NewPolicy(egressRules(ctx, cfg, listener))
+	if err != nil {
+		return nil, usageError(fmt.Errorf("egress: %w", err))
+	}
+	return egress.NewDialer(egress.Config{
+		Policy: policy, Budget: budget, Gate: egress.NewGate(cfg.Egress.Gate, budget.Limit()/4), Source: cfg.Egress.Source,
+	}), nil
 }
 
 // queues is the queue and the intake in use, and what readiness asks of them.
@@ -151,7 +285,7 @@ type queues struct {
 }
 
 // openQueue opens the embedded queue or the broker's.
-func openQueue(ctx context.Context, cfg *config.Config, db *sqlitedb.DB, log *slog.Logger) (*queues, error) {
+func openQueue(ctx context.Context, cfg *config.Config, groups []string, db *sqlitedb.DB, log *slog.Logger) (*queues, error) {
 	if cfg.Queue == config.Embedded {
 		q, err := queuesqlite.New(ctx, db, queuesqlite.Options{Log: log})
 		if err != nil {
@@ -165,7 +299,7 @@ func openQueue(ctx context.Context, cfg *config.Config, db *sqlitedb.DB, log *sl
 	patience, cancel := context.WithTimeout(ctx, brokerPatience)
 	defer cancel()
 	b, err := rabbitmq.Open(patience, rabbitmq.Options{
-		URL: cfg.Queue, Deployment: cfg.Deployment, Groups: groupNames(), Exclusive: true, Logger: log,
+		URL: cfg.Queue, Deployment: cfg.Deployment, Groups: groups, Exclusive: true, Logger: log,
 	})
 	if err != nil {
 		return nil, unavailableError(err)
@@ -183,15 +317,11 @@ func (q *queues) Offer(ctx context.Context, e *queue.Event) error {
 	return err
 }
 
-// depths measures the queues for a scrape; a queue in trouble has no figures.
-func (q *queues) depths(log *slog.Logger) []queue.Depth {
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+// measure measures the queues, in bounded time.
+func (q *queues) measure(ctx context.Context) ([]queue.Depth, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	depths, err := q.Depths(ctx)
-	if err != nil {
-		log.Debug("the queues can't be measured", "error", err)
-	}
-	return depths
+	return q.Depths(ctx)
 }
 
 // said is a part's word for readiness.
@@ -200,25 +330,6 @@ func said(err error) string {
 		return telemetry.Redact(err.Error())
 	}
 	return "ok"
-}
-
-// route says who serves a target.
-func route(t *incident.Target) (group, provider string, err error) {
-	if t.Channel != incident.ChannelWebhook {
-		return "", "", &incident.Invalid{Field: "channel", Reason: "has no provider configured: this version sends webhooks only"}
-	}
-	return incident.ChannelWebhook, egress.ProviderKey(t.Address), nil
-}
-
-// checkTarget refuses targets that can't be served.
-func checkTarget(policy *egress.Policy) func(*incident.Target) error {
-	return func(t *incident.Target) error {
-		if _, _, err := route(t); err != nil {
-			return err
-		}
-		_, err := policy.CheckURL(t.Address)
-		return err
-	}
 }
 
 // egressRules are the configured rules, with our own listener and broker ruled
@@ -250,41 +361,17 @@ func egressRules(ctx context.Context, cfg *config.Config, listener net.Listener)
 	return rules
 }
 
-func webhookConfig(cfg *config.Config) webhook.Config {
-	c := webhook.Defaults(version())
-	c.ConnectTimeout, c.Timeout = cfg.Webhook.ConnectTimeout, cfg.Webhook.Timeout
-	c.IdlePerHost = cfg.Webhook.Connections
-	if len(cfg.Webhook.Hosts) > 0 {
-		c.Hosts = func(provider string) (connect, timeout time.Duration) {
-			limits := cfg.Webhook.For(provider)
-			return limits.ConnectTimeout, limits.Timeout
-		}
-	}
-	return c
-}
-
-func dispatcherOptions(cfg *config.Config, connections int) dispatcher.Options {
+func dispatcherOptions(cfg *config.Config, ways *outlets, connections int) dispatcher.Options {
 	opt := dispatcher.DefaultOptions()
 	opt.Worker = cfg.Deployment
-	opt.Groups = groups
+	opt.Groups = ways.groups
 	opt.EmbeddedQueue = cfg.Queue == config.Embedded
 	opt.Admission = cfg.Admission
 	opt.MaxInFlight = connections
 	opt.Backoff = dispatcher.Backoff{Base: cfg.Retry.Base, Cap: cfg.Retry.Cap}
 	opt.ExpiresAfter = cfg.Retry.ExpiresAfter
-	opt.Policy = func(_, provider string) dispatcher.ProviderPolicy {
-		limits := cfg.Webhook.For(provider)
-		return dispatcher.ProviderPolicy{Limit: limits.Limit(), Window: min(limits.Window, limits.Connections)}
-	}
+	opt.Policy = ways.limits
 	return opt
-}
-
-func groupNames() []string {
-	names := make([]string, len(groups))
-	for i, g := range groups {
-		names[i] = g.Name
-	}
-	return names
 }
 
 // teardown closes what was opened, the last first.

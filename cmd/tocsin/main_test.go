@@ -19,7 +19,8 @@ const (
 
 func TestMain(m *testing.M) {
 	if os.Getenv(runVariable) == "" {
-		goleak.VerifyTestMain(m)
+		goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
+			goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"))
 		return
 	}
 	if defect := os.Getenv(engineVariable); defect != "" && os.Args[1] == "serve" {

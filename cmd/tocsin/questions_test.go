@@ -110,7 +110,8 @@ func TestTargetsTest(t *testing.T) {
 		want    string
 	}{
 		"delivered": {[]string{`{"items":[],"next":null}`, open, row("delivered", "delivered", "http 204")}, exitDone, "webhook: delivered (http 204)\n"},
-		"dead":      {[]string{row("dead", "gone", "http 410: moved away")}, exitFailed, "webhook: dead after 2 attempts: http 410: moved away"},
+		"no words":  {[]string{row("delivered", "delivered", "")}, exitDone, "webhook: delivered\n"},
+		"dead":      {[]string{row("dead", "gone", "http 410: moved away")}, exitFailed, "webhook: dead, attempts: 2: http 410: moved away"},
 		"expired":   {[]string{row("expired", "", "")}, exitFailed, "no attempt was made"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -198,8 +198,12 @@ func (d *deliveryView) reason() string { return cmp.Or(d.Detail, d.Class, "no at
 // report says how a test ended; it is an error unless the test was delivered.
 func (d *deliveryView) report(p *program) error {
 	if d.Outcome != "delivered" {
-		return fmt.Errorf("%s: %s after %d attempts: %s", d.Channel, d.Outcome, d.Attempt, d.reason())
+		return fmt.Errorf("%s: %s, attempts: %d: %s", d.Channel, d.Outcome, d.Attempt, d.reason())
 	}
-	fmt.Fprintf(p.stdout, "%s: delivered (%s)\n", d.Channel, d.reason())
+	answer := ""
+	if d.Detail != "" {
+		answer = " (" + d.Detail + ")"
+	}
+	fmt.Fprintf(p.stdout, "%s: delivered%s\n", d.Channel, answer)
 	return nil
 }

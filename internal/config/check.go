@@ -29,6 +29,9 @@ func (c *Config) check(f *faults) {
 	c.checkEgress(f)
 	c.checkHosts(f)
 	c.checkRelays(f)
+	if c.PublicURL != "" && !isURL(c.PublicURL, "http", "https") {
+		f.at("public_url", "must be an http or https URL, or empty")
+	}
 	if c.RSS.Link != "" && !isURL(c.RSS.Link, "http", "https") {
 		f.at("rss.link", "must be an http or https URL, or empty")
 	}
@@ -47,18 +50,6 @@ func (c *Config) checkAvailable(f *faults) {
 	}
 	if c.Rates != Local {
 		f.at("rates", later+"use local")
-	}
-	if len(c.SMTP) > 0 {
-		f.at("smtp", later+"remove the relays")
-	}
-	if len(c.SMPP) > 0 {
-		f.at("smpp", later+"remove the accounts")
-	}
-	if c.RSS.Directory != "" {
-		f.at("rss.directory", later+"remove it")
-	}
-	if c.PublicListen != "" {
-		f.at("public_listen", later+"remove it")
 	}
 }
 
@@ -190,10 +181,10 @@ func (c *Config) checkRelays(f *faults) {
 		key := fmt.Sprintf("%s[%d].name", list, i)
 		if !relayName.MatchString(name) {
 			f.at(key, nameRule)
-		} else if seen[list+name] {
-			f.at(key, "is used twice; give each entry of %s its own", list)
+		} else if seen[name] {
+			f.at(key, "is used twice; give each relay and account its own")
 		}
-		seen[list+name] = true
+		seen[name] = true
 	}
 	for i, r := range c.SMTP {
 		name("smtp", i, r.Name)

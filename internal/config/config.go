@@ -28,6 +28,9 @@ type Config struct {
 	// PublicListen is the address of feeds, unsubscribe links and WebSub; ""
 	// serves them on Listen.
 	PublicListen string `yaml:"public_listen"`
+	// PublicURL is where readers and subscribers reach the public listener, as
+	// in https://status.example.com; "" is http:// and its address.
+	PublicURL string `yaml:"public_url"`
 	// Data is the folder of the store, the embedded queue and the spool. One
 	// process at a time uses it.
 	Data string `yaml:"data"`

@@ -9,11 +9,11 @@ import (
 
 // A mix says which part of the targets does what; the others answer at once.
 const (
-	// Refusals last through the first few updates, so that kills meet retries.
-	refusing = "slow=3:100ms-500ms,500=2:x8,429=2:1s:x5"
-	// The dead refuse until their deliveries expire.
-	withDead = refusing + ",dead=0.25"
-	withGone = refusing + ",gone=0.25"
+	// Refusals last through the first few updates, so that kills meet retries;
+	// the dead refuse until their deliveries expire.
+	mixForEngine = "slow=3:100ms-500ms,500=2:x8,429=2:1s:x5,dead=0.25"
+	// Refusals last through a few outages, so that batches are held over them.
+	mixForBroker = "slow=3:100ms-500ms,500=2:x25,429=2:1s:x25,gone=0.25"
 	// expiry is long enough for everybody who ever answers, and short enough to
 	// wait for the dead.
 	expiry = 25 * time.Second
@@ -21,7 +21,7 @@ const (
 
 func TestCrash_EngineOnEmbeddedQueue(t *testing.T) {
 	t.Parallel()
-	tr := begin(t, "sqlite", withDead, expiry)
+	tr := begin(t, "sqlite", mixForEngine, expiry)
 	tr.measure(healthy)
 	tr.killEngines(kills(t, 20))
 	tr.judge()
@@ -30,7 +30,7 @@ func TestCrash_EngineOnEmbeddedQueue(t *testing.T) {
 func TestCrash_EngineOnRabbitMQ(t *testing.T) {
 	t.Parallel()
 	url := testenv.Vhost(t)
-	tr := begin(t, url, withDead, expiry)
+	tr := begin(t, url, mixForEngine, expiry)
 	tr.publishTo(url)
 	tr.measure(healthy)
 	tr.killEngines(kills(t, 20))
@@ -55,7 +55,7 @@ func TestCrash_Broker(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	tr := begin(t, broker.URL(), withGone, time.Hour)
+	tr := begin(t, broker.URL(), mixForBroker, time.Hour)
 	tr.publishTo(broker.URL())
 	tr.measure(healthy)
 	for range kills(t, usual) {
@@ -105,6 +105,9 @@ func (tr *trial) killEngines(n int) {
 // publishTo has updates published to a broker instead of the API.
 func (tr *trial) publishTo(url string) {
 	p := &producer{url: url}
-	tr.t.Cleanup(p.close)
+	tr.t.Cleanup(func() {
+		tr.publishing.Wait()
+		p.close()
+	})
 	tr.publish = p.publish
 }

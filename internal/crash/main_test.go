@@ -46,7 +46,7 @@ func run(m *testing.M) int {
 		folder, err := os.MkdirTemp("", "tocsin-crash-")
 		if err == nil {
 			defer os.RemoveAll(folder)
-			err = build(filepath.Join(folder, "tocsin"))
+			_, err = goTool("build", "-o", filepath.Join(folder, "tocsin"), command)
 		}
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -59,21 +59,20 @@ func run(m *testing.M) int {
 
 const command = "github.com/tocsin/tocsin/cmd/tocsin"
 
-// build makes the engine's binary. Reading the folders of its packages tells `go
-// test` what this test rests on: without that it would find a passed one in its
-// cache after the engine has changed.
-func build(binary string) error {
+// restOnEngine reads the folders of the engine's packages, which tells `go test`
+// that the test rests on them: otherwise it would find a passed one in its cache
+// after the engine has changed. What TestMain reads it doesn't notice.
+func restOnEngine(t *testing.T) {
+	t.Helper()
 	folders, err := goTool("list", "-deps", "-f", "{{if not .Standard}}{{.Dir}}{{end}}", command)
 	if err != nil {
-		return err
+		t.Fatal(err)
 	}
-	for _, folder := range strings.Fields(folders) {
+	for folder := range strings.SplitSeq(strings.TrimSpace(folders), "\n") {
 		if _, err := os.ReadDir(folder); err != nil {
-			return fmt.Errorf("sources of the engine: %w", err)
+			t.Fatalf("sources of the engine: %v", err)
 		}
 	}
-	_, err = goTool("build", "-o", binary, command)
-	return err
 }
 
 func goTool(args ...string) (string, error) {

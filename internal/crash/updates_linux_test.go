@@ -23,11 +23,11 @@ func (u *update) is(r peer.Receipt) bool { return r.Incident == u.incident && r.
 // publishNext publishes the next update, again and again until it is accepted.
 func (tr *trial) publishNext() (accepted <-chan error) {
 	u, done := tr.next(), make(chan error, 1)
-	go func() {
+	tr.publishing.Go(func() {
 		ctx, cancel := context.WithTimeout(tr.t.Context(), patience)
 		defer cancel()
 		done <- tr.publish(ctx, u)
-	}()
+	})
 	return done
 }
 

@@ -41,14 +41,50 @@ func TestRoutesAreDocumented(t *testing.T) {
 	if !slices.Equal(have, want) {
 		t.Errorf("the routes are\n%s\ndocumented are\n%s", strings.Join(have, "\n"), strings.Join(want, "\n"))
 	}
+	guide := readGuide(t)
+	for _, route := range have {
+		if route, _ := strings.CutSuffix(route, " open"); !strings.Contains(guide, "`"+route+"`") {
+			t.Errorf("docs/api.md lacks %s", route)
+		}
+	}
+}
+
+func readGuide(t *testing.T) string {
+	t.Helper()
 	guide, err := os.ReadFile("../../docs/api.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, route := range have {
-		if route, _ := strings.CutSuffix(route, " open"); !bytes.Contains(guide, []byte("`"+route+"`")) {
-			t.Errorf("docs/api.md lacks %s", route)
+	return string(guide)
+}
+
+// TestGuideAnswers holds each answer in docs/api.md against the route it stands
+// under.
+func TestGuideAnswers(t *testing.T) {
+	c, answers := documented(), 0
+	for part := range strings.SplitSeq(readGuide(t), "\n### ") {
+		route := regexp.MustCompile("^`([A-Z]+) (\\S+)`\n").FindStringSubmatch(part)
+		_, rest, found := strings.Cut(part, "```json\n")
+		if !found {
+			continue
 		}
+		if route == nil {
+			t.Fatalf("an answer stands under no route: %.80s", part)
+		}
+		body, _, _ := strings.Cut(rest, "```")
+		answers++
+		var errs []error
+		for status := range at(c.doc, "paths", route[2], strings.ToLower(route[1]), "responses") {
+			if status[0] == '2' {
+				errs = append(errs, c.validate(c.closed, pointer("paths", route[2], strings.ToLower(route[1]), "responses", status, "content", mediaJSON, "schema"), []byte(body)))
+			}
+		}
+		if len(errs) == 0 || !slices.Contains(errs, nil) {
+			t.Errorf("%s: %v", route[0], errs)
+		}
+	}
+	if answers < 15 {
+		t.Errorf("%d answers were found", answers)
 	}
 }
 

@@ -42,6 +42,7 @@ var rules = map[string][]string{
 	"internal/telemetry":                 {"dispatcher", "channels", "queue", "incident"},
 	"internal/gateway":                   {"incident", "queue", "dispatcher", "internal/store"},
 	"internal/peer":                      {"incident"},
+	"internal/public":                    {"incident", "ratelimit", "internal/feeds", "internal/store"},
 	"internal/testenv":                   {},
 	"internal/testenv/cmd/with-services": {"internal/testenv"},
 	"internal/layout":                    {},

@@ -415,8 +415,17 @@ func TestFeeds(t *testing.T) {
 }
 
 func TestPanicsAreContained(t *testing.T) {
-	h := open(t, func(o *Options) { o.Feeds = func(*fasthttp.RequestCtx) { panic("operations@example.com") } })
-	h.want("a defect", h.send("GET", h.handler.base+"/feeds/default.atom", "", ""), 500)
+	h := open(t, func(o *Options) {
+		o.Feeds = func(ctx *fasthttp.RequestCtx) {
+			ctx.Response.Header.Set("Etag", `"half an answer"`)
+			panic("operations@example.com")
+		}
+	})
+	got := h.send("GET", h.handler.base+"/feeds/default.atom", "", "")
+	h.want("a defect", got, 500)
+	if got.header.Get("Etag") != "" {
+		t.Error("half of the answer is left")
+	}
 	h.want("after a defect", h.send("GET", h.handler.Link(7), "", ""), 200)
 	if !strings.Contains(h.log.String(), "defect") {
 		t.Error("nothing in the log")
