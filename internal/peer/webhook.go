@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -114,8 +115,12 @@ func (w *Webhook) accept() {
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
+		if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
+			time.Sleep(acceptPause) // the connection waits in the backlog
+			continue
+		}
 		if err != nil {
-			w.failures.note(errors.New("a connection could not be accepted; is the limit of open files too low?"))
+			w.failures.note(errors.New("a connection could not be accepted"))
 			time.Sleep(acceptPause)
 			continue
 		}

@@ -103,8 +103,8 @@ func TestOptionsThatCantWork(t *testing.T) {
 
 func TestBackoffGrowsToItsCap(t *testing.T) {
 	for failures, full := range map[int]time.Duration{
-		0: 100 * time.Millisecond, 3: 800 * time.Millisecond, 6: 6400 * time.Millisecond,
-		7: 10 * time.Second, 63: 10 * time.Second, 1 << 40: 10 * time.Second,
+		0: 100 * time.Millisecond, 3: 800 * time.Millisecond, 4: 1600 * time.Millisecond,
+		5: 3 * time.Second, 63: 3 * time.Second, 1 << 40: 3 * time.Second,
 	} {
 		for range 100 {
 			if d := jittered(failures); d < full/2 || d >= full {

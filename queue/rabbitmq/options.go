@@ -59,7 +59,7 @@ type Options struct {
 	ReturnAfter time.Duration
 	// Backoff says how long to wait before connecting again after so many
 	// failures in a row (0 for the first). Default: doubling from 100 ms to
-	// 10 s, of which a random half is left out.
+	// 3 s, of which a random half is left out.
 	Backoff func(failures int) time.Duration
 
 	// Logger gets what an operator needs to know. Default: slog's.
@@ -138,10 +138,10 @@ func (o Options) check() error {
 	return nil
 }
 
-// jittered doubles from 100 ms to 10 s and leaves out a random half, so that
+// jittered doubles from 100 ms to 3 s and leaves out a random half, so that
 // workers which lost the same broker don't come back as one.
 func jittered(failures int) time.Duration {
-	const first, last = 100 * time.Millisecond, 10 * time.Second
+	const first, last = 100 * time.Millisecond, 3 * time.Second
 	full := last
 	if failures < 7 {
 		full = min(first<<failures, last)
