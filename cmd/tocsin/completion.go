@@ -14,7 +14,7 @@ type completionCommand struct {
 
 // Help is shown by --help.
 func (*completionCommand) Help() string {
-	return `For this session, or in the shell's startup file for all:
+	return `For the running shell, or in the shell's startup file for all:
 
     source <(tocsin completion bash)      # bash, in ~/.bashrc
     source <(tocsin completion zsh)       # zsh, in ~/.zshrc, after compinit
