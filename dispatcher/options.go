@@ -36,6 +36,9 @@ type Options struct {
 	Admission int
 	// MaxInFlight bounds the sends at once; it comes from the FD budget.
 	MaxInFlight int
+	// MaxStarting bounds those of them whose request is not written yet; 0 is
+	// no limit. More than the dials that may run at once only wait for those.
+	MaxStarting int
 	// LaneWait is the longest wait spent in memory; longer ones are the
 	// ledger's.
 	LaneWait time.Duration
@@ -77,6 +80,7 @@ func DefaultOptions() Options {
 		Worker:       "worker",
 		Admission:    50_000,
 		MaxInFlight:  16_000,
+		MaxStarting:  256,
 		LaneWait:     30 * time.Second,
 		HoldFor:      100 * time.Second,
 		Lease:        150 * time.Second,
