@@ -50,6 +50,8 @@ type Options struct {
 	// ExpiresAfter is the life of an update that names no expires_at.
 	ExpiresAfter time.Duration
 
+	// PlanPage is how many targets one transaction of a plan covers.
+	PlanPage int
 	// SettleEvery is how long a result waits for others to share its
 	// transaction.
 	SettleEvery time.Duration
@@ -87,6 +89,7 @@ func DefaultOptions() Options {
 		Backoff:      Backoff{Base: 2 * time.Second, Cap: time.Hour},
 		Breaker:      DefaultBreaker(),
 		ExpiresAfter: 24 * time.Hour,
+		PlanPage:     4000, // about 30 ms of the store's writer: settling never waits long behind it
 		SettleEvery:  5 * time.Millisecond,
 		RetryEvery:   500 * time.Millisecond,
 		ExpireEvery:  time.Second,
@@ -135,8 +138,8 @@ func (o *Options) check(p *Ports) error {
 		return errors.New("dispatcher: a meter and a logger are needed")
 	case len(o.Groups) == 0 || o.Policy == nil:
 		return errors.New("dispatcher: groups and their policy are needed")
-	case o.Admission < queue.MaxDeliveries || o.MaxInFlight < 1:
-		return fmt.Errorf("dispatcher: admission must be at least %d and MaxInFlight at least 1", queue.MaxDeliveries)
+	case o.Admission < queue.MaxDeliveries || o.MaxInFlight < 1 || o.PlanPage < 1:
+		return fmt.Errorf("dispatcher: admission must be at least %d, MaxInFlight and PlanPage at least 1", queue.MaxDeliveries)
 	}
 	for _, g := range o.Groups {
 		if p.Channels[channelOf(g.Name)] == nil {
