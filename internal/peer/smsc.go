@@ -3,7 +3,6 @@ package peer
 import (
 	"fmt"
 	"net"
-	"strconv"
 	"sync/atomic"
 )
 
@@ -70,11 +69,7 @@ func phoneTarget(number string) int {
 	if len(number) != len(phonePrefix)-1+8 || number[:3] != phonePrefix[1:] {
 		return 0
 	}
-	n, err := strconv.Atoi(number[3:])
-	if err != nil || n < 1 || n > MaxTargets {
-		return 0
-	}
-	return n
+	return numbered(number[3:])
 }
 
 // PhoneTarget reads the target from what [PhoneNumber] made; 0 if it is none.

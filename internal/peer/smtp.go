@@ -47,11 +47,10 @@ func Mailbox(n int) string { return mailboxPrefix + strconv.Itoa(n) + mailboxDom
 func MailboxTarget(address string) int {
 	digits, ok := strings.CutSuffix(address, mailboxDomain)
 	digits, ok2 := strings.CutPrefix(digits, mailboxPrefix)
-	n, err := strconv.Atoi(digits)
-	if !ok || !ok2 || err != nil || n < 1 || n > MaxTargets {
+	if !ok || !ok2 {
 		return 0
 	}
-	return n
+	return numbered(digits)
 }
 
 // URL returns the relay's URL as the configuration has it.
