@@ -188,6 +188,10 @@ func (d *demo) run(ctx context.Context) (*demoReport, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Feeds can be read only while the engine is there.
+	if err := w.collect(ctx); err != nil {
+		return nil, err
+	}
 	peak := d.engine.peakMB()
 	if d.command.Linger == 0 {
 		if err := d.engine.stop(30 * time.Second); err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -172,15 +173,20 @@ var onlyWebhooks = []string{"--channels", "webhook=100", "--mix", "gone=10"}
 // engine, and checks that nothing is left behind.
 func runDemo(t *testing.T, ctx context.Context, defect string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
-	folder := t.TempDir()
-	environ := append(os.Environ(), "TMPDIR="+folder, runVariable+"=1", engineVariable+"="+defect,
-		"GORACE=atexit_sleep_ms=0") // or each child takes a second to end
 	args = append([]string{"demo", "--targets", "40", "--pause", "0s"}, args...)
-	code, stdout, stderr = tocsin(t, ctx, "", environ, args...)
-	if left, err := os.ReadDir(folder); err != nil || len(left) > 0 {
-		t.Errorf("left behind: %v, %v", left, err)
-	}
-	return code, stdout, stderr
+	return tocsin(t, ctx, "", demoEnviron(t, defect), args...)
+}
+
+// demoEnviron is the environment of a demo in a test.
+func demoEnviron(t *testing.T, defect string) []string {
+	folder := t.TempDir()
+	t.Cleanup(func() {
+		if left, err := os.ReadDir(folder); err != nil || len(left) > 0 {
+			t.Errorf("left behind: %v, %v", left, err)
+		}
+	})
+	return append(os.Environ(), "TMPDIR="+folder, runVariable+"=1", engineVariable+"="+defect,
+		"GORACE=atexit_sleep_ms=0") // or each child takes a second to end
 }
 
 func TestDemoFinds(t *testing.T) {
@@ -264,6 +270,39 @@ func TestDemoReportForPeople(t *testing.T) {
 		if !strings.Contains(stdout, want) {
 			t.Errorf("exit code %d, the report lacks %q\n%s\n%s", code, want, stdout, stderr)
 		}
+	}
+}
+
+// watcher is a stderr whose every text is looked at.
+type watcher func(text string)
+
+func (w watcher) Write(b []byte) (int, error) {
+	w(string(b))
+	return len(b), nil
+}
+
+// With --linger the engine is there after the report, until Ctrl-C.
+func TestDemoLingers(t *testing.T) {
+	t.Parallel()
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var stdout bytes.Buffer
+	there := 0
+	stderr := watcher(func(text string) {
+		_, url, kept := strings.Cut(text, "live page ")
+		if !kept {
+			return
+		}
+		url, _, _ = strings.Cut(url, ". ")
+		if there, _ = get(url + "readyz"); stdout.Len() == 0 {
+			t.Error("the report comes after the engine's time")
+		}
+		stop()
+	})
+	args := append([]string{"demo", "--targets", "40", "--pause", "0s", "--linger", "1h"}, onlyWebhooks...)
+	code := Main(ctx, args, strings.NewReader(""), &stdout, stderr, demoEnviron(t, "nothing"))
+	if code != exitDone || there != 200 {
+		t.Errorf("exit code %d, the engine answers %d", code, there)
 	}
 }
 

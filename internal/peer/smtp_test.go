@@ -23,11 +23,7 @@ func startSMTP(t *testing.T, o Options) *SMTP {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if !s.closed {
-			s.Close()
-		}
-	})
+	t.Cleanup(func() { s.Close() })
 	return s
 }
 

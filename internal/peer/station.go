@@ -81,11 +81,15 @@ func (s *station) CutAll() {
 }
 
 // Close ends all connections, waits for their receipts and returns what went
-// wrong with the receipts file, if anything.
+// wrong with the receipts file, if anything. Again it does nothing.
 func (s *station) Close() error {
 	s.mu.Lock()
+	again := s.closed
 	s.closed = true
 	s.mu.Unlock()
+	if again {
+		return nil
+	}
 	s.listener.Close()
 	s.CutAll()
 	s.handlers.Wait()
