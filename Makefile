@@ -24,7 +24,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 help: ## show this list
 	@echo "Tocsin: one incident in, every subscriber told."
 	@echo
-	@echo "  first time here?  make demo        one incident against 10,000 local webhooks"
+	@echo "  first time here?  make demo        one incident, 10,000 local webhooks, mailboxes, phones and feeds"
 	@echo "  before a commit:  make lint test"
 	@echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
