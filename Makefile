@@ -12,7 +12,7 @@ PKG ?= ./...
 RUN ?=
 TESTFLAGS ?=
 # One package may take this long, broker starts included.
-TIMEOUT ?= 5m
+TIMEOUT ?= 15m
 FUZZTIME ?= 10s
 QUEUE ?= embedded
 ARGS ?=
@@ -42,7 +42,7 @@ deps: ## install what tests need: RabbitMQ, amqp-tools, gcc (apt; advice elsewhe
 	@internal/testenv/install.sh
 
 .PHONY: test
-test: deps bin/with-services ## test everything with -race and a private RabbitMQ [PKG=./… RUN=Name TIMEOUT=5m TESTFLAGS=…]
+test: deps bin/with-services ## test everything with -race and a private RabbitMQ [PKG=./… RUN=Name TIMEOUT=15m TESTFLAGS=…]
 	@$(SERVICES) go test -race -timeout $(TIMEOUT) $(if $(RUN),-run '$(RUN)') $(TESTFLAGS) $(PKG) 2>&1 | awk -f internal/testenv/summary.awk
 
 .PHONY: demo
