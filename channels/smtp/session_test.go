@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/tocsin/tocsin/channels"
+	"github.com/tocsin/tocsin/channels/channeltest"
 	"github.com/tocsin/tocsin/internal/egress"
 )
 
@@ -185,7 +186,7 @@ func TestAnswersGivenUnaskedAreNotTaken(t *testing.T) {
 	var conns atomic.Int32
 	said := make(chan struct{})
 	p := &peer{seen: map[string]int{}}
-	url := "smtp://" + serve(t, func(c net.Conn) {
+	url := "smtp://" + channeltest.Serve(t, func(c net.Conn) {
 		if conns.Add(1) > 1 {
 			p.talk(c)
 			return
@@ -223,7 +224,7 @@ func TestAnswersGivenUnaskedAreNotTaken(t *testing.T) {
 func TestPipelining(t *testing.T) {
 	for offer, want := range map[string]int{"PIPELINING": 3, "8BITMIME": 1} {
 		var ahead atomic.Int32
-		url := "smtp://" + serve(t, func(c net.Conn) {
+		url := "smtp://" + channeltest.Serve(t, func(c net.Conn) {
 			r := bufio.NewReader(c)
 			say(c, r, "220 hello", "")
 			_, _ = r.ReadString('\n')
@@ -276,7 +277,7 @@ func TestTheSessionUsedLastIsTakenFirst(t *testing.T) {
 func TestAMessageThatIsCutShortIsNotDelivered(t *testing.T) {
 	var whole atomic.Int32
 	began := make(chan struct{})
-	url := "smtp://" + serve(t, func(c net.Conn) {
+	url := "smtp://" + channeltest.Serve(t, func(c net.Conn) {
 		_ = c.(*net.TCPConn).SetReadBuffer(4 << 10) // so that not all of it is under way
 		buf := make([]byte, 512)
 		say(c, c, "220 hello", "")

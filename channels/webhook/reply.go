@@ -32,8 +32,10 @@ type reply struct {
 	status     int
 	problem    string
 	retryAfter []byte
-	// words is the beginning of a body that is not a 2xx's.
+	// words is the beginning of a body that is not a 2xx's; more means that it is
+	// not, or not for certain, the whole of it.
 	words []byte
+	more  bool
 	// clean means that the answer ended where it should and nothing follows.
 	clean bool
 }
@@ -176,9 +178,11 @@ func (r *reader) readBody(c *conn, from *bufio.Reader, length, limit int, out *r
 		case err == io.EOF && length == -1:
 			return endsChunks(from)
 		default:
+			out.more = err != io.EOF || r.exact.N > 0
 			return r.exact.N == 0
 		}
 	}
+	out.more = true
 	return r.exact.N == 0
 }
 
