@@ -44,6 +44,8 @@ type peer struct {
 	// all connections: to "greeting", EHLO, STARTTLS, AUTH, MAIL, RCPT, DATA, "." and
 	// so on.
 	answer func(verb string, nth int) string
+	// lax takes commands in any order.
+	lax bool
 	// tls is what STARTTLS is answered with.
 	tls *tls.Config
 
@@ -120,12 +122,13 @@ func (p *peer) talk(c net.Conn) {
 			}
 			answer += "250 8BITMIME"
 		case "MAIL":
-			if opened {
+			if opened && !p.lax {
 				answer = "503 5.5.1 nested MAIL command"
 			}
 			opened = opened || own == usual
 			current = envelopeAndMail{from: line}
 		case "RCPT":
+			opened = opened || p.lax
 			if !opened {
 				answer = "503 5.5.1 need MAIL"
 			}

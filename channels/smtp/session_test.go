@@ -90,6 +90,43 @@ func TestARefusedRecipientDoesNotSpoilTheNextMessage(t *testing.T) {
 	}
 }
 
+// DATA that is taken although something before it was refused asks for a message. A
+// recipient that was taken would get an empty one.
+func TestNobodyGetsAnEmptyMessage(t *testing.T) {
+	for name, odd := range map[string]map[string]string{
+		"RSET refused": {"RSET": "502 5.5.1 not implemented"},
+		"MAIL refused": {"MAIL": "553 5.1.8 sender not allowed"},
+		"DATA odd":     {"DATA": "334 what"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := &peer{lax: true, offers: []string{"PIPELINING"}}
+			p.answer = func(verb string, nth int) string {
+				if verb == "RCPT" && nth == 1 {
+					return "450 4.2.0 busy" // leaves a transaction open
+				}
+				if verb == "RSET" || nth == 2 {
+					return odd[verb]
+				}
+				return usual
+			}
+			c := newChannel(t, p.start(t), nil)
+			for range 2 {
+				if r := c.Send(t.Context(), message(t, c, 1, address)); r.Class == channels.Delivered {
+					t.Error(r)
+				}
+			}
+			if r := c.Send(t.Context(), message(t, c, 1, address)); r.Class != channels.Delivered {
+				t.Error(r)
+			}
+			for _, m := range p.received() {
+				if m.content == "" {
+					t.Errorf("%s got an empty message: %q", m.to, p.commands())
+				}
+			}
+		})
+	}
+}
+
 // A relay that ends a kept session has refused nothing.
 func TestAStaleSessionIsReplacedOnce(t *testing.T) {
 	for name, end := range map[string]string{

@@ -82,8 +82,9 @@ func (t *transaction) talk(s *session) outcome {
 	out := outcome{result: t.judge(step, refused), answered: true, keep: !over && !outOfStep(refused.code)}
 	if out.keep && replies.data.code/100 == 3 {
 		// The relay waits for a message that has no recipient: RFC 2920, section
-		// 3.1, has it end at once.
-		out.keep = t.endEmpty(s)
+		// 3.1, has it end at once. If it did take the recipient, that would be a
+		// mail without content: the session is cut instead.
+		out.keep = !replies.recipient.accepted() && t.endEmpty(s)
 	}
 	return out
 }
