@@ -63,6 +63,22 @@ func TestStates(t *testing.T) {
 	}
 }
 
+func TestDetailsOfReceipts(t *testing.T) {
+	for want, r := range map[string]Receipt{
+		"delivered":               {State: StateDelivered, Err: "000"},
+		"failed: undeliv err 01b": {State: StateUndeliverable, Err: "01b"},
+		"failed: expired":         {State: StateExpired},
+		"failed: deleted":         {State: StateDeleted},
+		"failed: rejectd":         {State: StateRejected},
+		"acceptd":                 {State: StateAccepted},
+		"unknown":                 {State: StateUnknown, Err: "7"},
+	} {
+		if got := r.Detail(); got != want {
+			t.Errorf("%+v: %q; want %q", r, got, want)
+		}
+	}
+}
+
 func FuzzReceipt(f *testing.F) {
 	f.Add("id:0123456789 sub:001 dlvrd:001 submit date:2611210503 done date:2611210504 stat:DELIVRD err:000 text:x")
 	f.Add("ID:\xff stat: err:: :")
@@ -95,6 +111,7 @@ func TestReceiptsAreRecordedThenAnswered(t *testing.T) {
 		{deliverSM(esmReceipt, "", 4, idParameter, stateParameter, networkParameter), 0},
 		{deliverSM(esmReceipt, "no receipt", 5), 0},
 		{deliverSM(esmIntermediate, "id:7 stat:ENROUTE", 6), 0},
+		{deliverSM(esmReceipt, "id:7 stat:ENROUTE", 9), 0},
 		// What a phone sends is no receipt, whatever it says.
 		{deliverSM(0, "id:forged stat:DELIVRD", 7), 0},
 		{deliverSM(esmReceipt, "", 8, "\x04\x24\x00\x12id:long stat:EXPIRED"[:4]+"id:long stat:EXPIRE"[:18]), 0},

@@ -26,16 +26,22 @@ func noConnection(detail string) channels.Result {
 	return channels.Result{Class: channels.Temporary, Detail: detail, NoConnection: true}
 }
 
-// judge puts a refusal into its class.
+// judge puts the reply that ends a transaction into its class.
 func (t *transaction) judge(step string, r *reply) channels.Result {
+	class := classOf(step, r)
+	if class == channels.Delivered {
+		return channels.Result{Class: class}
+	}
 	cause := "smtp " + strconv.Itoa(r.code) + " to " + step
-	return channels.Result{Class: classOf(step, r), Detail: detail(cause, r.words(), t.relay, t.message)}
+	return channels.Result{Class: class, Detail: detail(cause, r.words(), t.relay, t.message)}
 }
 
 // classOf decides by the reply's code, then by its enhanced status.
 func classOf(step string, r *reply) channels.Class {
 	status := r.status()
 	switch {
+	case step == stepMessage && r.accepted():
+		return channels.Delivered
 	case throttled(r.code, status):
 		return channels.Throttled
 	case r.code/100 != 5, outOfStep(r.code), step == stepReset:

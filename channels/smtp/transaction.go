@@ -169,15 +169,11 @@ func (t *transaction) deliver(s *session) outcome {
 		return outcome{result: temporary(silence(err) + " in the middle of the message")}
 	}
 	s.open = false
-	err = final.read(s.text.R)
-	switch {
-	case final.accepted():
-		return outcome{result: channels.Result{Class: channels.Delivered}, answered: true, keep: err == nil}
-	case final.code != 0:
-		return outcome{result: t.judge(stepMessage, &final), answered: true,
-			keep: err == nil && final.code != 421 && !outOfStep(final.code)}
+	if err = final.read(s.text.R); final.code == 0 {
+		return outcome{result: temporary("unknown: " + silence(err) + " after the whole message was sent")}
 	}
-	return outcome{result: temporary("unknown: " + silence(err) + " after the whole message was sent")}
+	return outcome{result: t.judge(stepMessage, &final), answered: true,
+		keep: err == nil && final.code != 421 && !outOfStep(final.code)}
 }
 
 // endEmpty ends a message that was not to begin and reports whether the session is

@@ -207,11 +207,7 @@ func (o *outlets) smppConfig(s records, changed func([]int64), log *slog.Logger)
 		})
 	}
 	c.Receipt = func(ctx context.Context, r smpp.Receipt) error {
-		detail := r.State.String()
-		if r.Err != "" {
-			detail += " err " + r.Err
-		}
-		return s.Receipt(ctx, r.Provider, r.MessageID, r.State == smpp.StateDelivered, detail, r.Done)
+		return s.Receipt(ctx, r.Provider, r.MessageID, r.State == smpp.StateDelivered, r.Detail(), r.Done)
 	}
 	c.OptOut = func(ctx context.Context, _, number string) error {
 		ids, err := s.OptOut(ctx, incident.ChannelSMPP, number)
