@@ -49,9 +49,9 @@ type TimelineEntry struct {
 }
 
 const (
-	// MaxRecent and MaxRecentText bound [Update.Recent]: the number of entries, and
-	// the bytes of their messages together.
-	MaxRecent     = 100
+	// MaxRecent is how many entries [Update.Recent] returns at most.
+	MaxRecent = 100
+	// MaxRecentText is how long their messages are together, in bytes.
 	MaxRecentText = 256 << 10
 )
 

@@ -69,7 +69,7 @@ func (r *readers) put(done *reader) {
 
 // read takes one reply off c, interim ones before it included.
 func (r *reader) read(c *conn) reply {
-	for range maxInterim {
+	for range maxInterim + 1 {
 		status, problem := peekStatus(r.buf)
 		if status == 0 {
 			return reply{problem: problem}
