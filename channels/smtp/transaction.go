@@ -3,13 +3,12 @@ package smtp
 import (
 	"context"
 	"errors"
-	"io"
 	"net"
 	"os"
-	"syscall"
 	"time"
 
 	"github.com/tocsin/tocsin/channels"
+	"github.com/tocsin/tocsin/internal/egress"
 )
 
 // transaction is one message on its way to one recipient; it runs on one session,
@@ -67,7 +66,7 @@ func (t *transaction) talk(s *session) outcome {
 	replies, err := t.envelope(s)
 	if err != nil {
 		first := replies.mail.code == 0
-		return outcome{stale: s.reused && first && closedByPeer(err), result: temporary(silence(err) + " before the message")}
+		return outcome{stale: s.reused && first && egress.ClosedByPeer(err), result: temporary(silence(err) + " before the message")}
 	}
 	refused, step := replies.refusal()
 	if refused == nil {
@@ -187,11 +186,6 @@ func (t *transaction) endEmpty(s *session) bool {
 	return end.code >= 400 && end.code != 421
 }
 
-func closedByPeer(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
-		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
-}
-
 // silence says why there is no answer, in fixed words.
 func silence(err error) string {
 	switch {
@@ -201,7 +195,7 @@ func silence(err error) string {
 		return errGarbage.Error()
 	case errors.Is(err, errEndless):
 		return errEndless.Error()
-	case closedByPeer(err), errors.Is(err, net.ErrClosed):
+	case egress.ClosedByPeer(err), errors.Is(err, net.ErrClosed):
 		return "closed by the relay"
 	}
 	return "connection failed"
