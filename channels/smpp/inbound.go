@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 	"unicode"
 
 	"github.com/fiorix/go-smpp/smpp/pdu"
@@ -164,8 +165,12 @@ func (a *account) handler(in *inbound) func(context.Context) error {
 		r.Provider = a.name
 		return func(ctx context.Context) error {
 			err := a.config.Receipt(ctx, r)
-			if err == nil {
+			switch {
+			case err == nil:
 				a.receipts.Add(1)
+			case errors.Is(err, ErrUnknown) && a.orphans.giveUp(r.MessageID, time.Now()):
+				a.strays.Add(1)
+				return nil
 			}
 			return err
 		}

@@ -3,7 +3,9 @@ package smpp
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -156,6 +158,48 @@ func TestReceiptsAreRecordedThenAnswered(t *testing.T) {
 	}
 	if s := c.Accounts()[0]; s.Receipts != 3 || s.Inbound != 1 || s.Strays != 2 || s.OptOuts != 0 {
 		t.Errorf("%+v", s)
+	}
+}
+
+// A receipt of a message that stays unknown is put off for a while, and then taken:
+// centres keep others back behind it.
+func TestReceiptsOfUnknownMessagesAreTakenInTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var calls atomic.Int32
+		got := make(chan pdu.Status)
+		c := piped(t, func(c *Config) {
+			c.EnquireLink = time.Hour // this centre answers none
+			c.Receipt = func(context.Context, Receipt) error {
+				if calls.Add(1) > 3 {
+					return errors.New("the store is down") // for as long as it takes
+				}
+				return fmt.Errorf("recording: %w", ErrUnknown)
+			}
+		}, func(_ int, c *centre) {
+			c.accept()
+			for _, pause := range []time.Duration{0, orphanTime - time.Second, time.Second, 0, orphanTime} {
+				time.Sleep(pause)
+				c.write(deliverSM(esmReceipt, "id:7 stat:DELIVRD", 1))
+				f, _ := c.next(pdu.DeliverSMRespID)
+				got <- f.status
+			}
+			c.takeAll()
+		})
+		for i, want := range []pdu.Status{statusTemporaryError, statusTemporaryError, 0, statusTemporaryError, statusTemporaryError} {
+			if status := <-got; status != want {
+				t.Errorf("answer %d: %#x; want %#x", i, status, want)
+			}
+		}
+		if s := c.Accounts()[0]; s.Strays != 1 || s.Receipts != 0 {
+			t.Errorf("%+v", s)
+		}
+	})
+	var o orphans
+	for i := range maxOrphans + 1 {
+		o.giveUp(fmt.Sprint(i), time.Time{})
+	}
+	if len(o.since) > maxOrphans {
+		t.Errorf("%d are remembered", len(o.since))
 	}
 }
 
