@@ -53,8 +53,9 @@ func TestRecent(t *testing.T) {
 	if u.Timeline[0].Message != "own" || u.Timeline[0].Translations == nil {
 		t.Error("the shared update was changed")
 	}
+	quarter := strings.Repeat("m", MaxRecentText/4)
 	for i := range u.Timeline {
-		u.Timeline[i].Message = strings.Repeat("m", MaxRecentText/4)
+		u.Timeline[i].Message = quarter
 	}
 	if n := len(u.Recent("")); n != 4 {
 		t.Errorf("%d entries", n)
