@@ -14,7 +14,6 @@ package channels
 
 import (
 	"context"
-	"encoding/json"
 	"time"
 
 	"github.com/tocsin/tocsin/incident"
@@ -81,45 +80,6 @@ type Result struct {
 	// Handle is what the peer calls the message (a Slack ts, a Discord
 	// message id, an SMSC message id), when later ones have to refer to it.
 	Handle string
-}
-
-// Update is what a channel may say of one update of an incident: the public
-// projection of the event and the incident's timeline so far. It is shared by
-// every delivery of the update and must not be changed.
-type Update struct {
-	Page       string
-	IncidentID string
-	// Sequence numbers the incident's updates 1, 2, 3 …
-	Sequence           int
-	Status             incident.Status
-	Impact             incident.Impact
-	Title              string
-	Message            string
-	AffectedComponents []string
-	Components         map[string]string
-	StartedAt          time.Time
-	UpdatedAt          time.Time
-	ResolvedAt         time.Time // zero while unresolved
-	Links              []incident.Link
-	Translations       map[string]incident.Translation
-	// Details may be shown to private targets only.
-	Details json.RawMessage
-	// Timeline holds every sent update up to this one, newest first.
-	Timeline   []TimelineEntry
-	AcceptedAt time.Time
-	ExpiresAt  time.Time
-	Test       bool
-}
-
-// TimelineEntry is one update of the incident's history.
-type TimelineEntry struct {
-	Sequence     int
-	Status       incident.Status
-	Impact       incident.Impact
-	Title        string
-	Message      string
-	UpdatedAt    time.Time
-	Translations map[string]incident.Translation
 }
 
 // Variant is everything besides the update that a rendering depends on. Two

@@ -378,6 +378,20 @@ func TestCheckTarget(t *testing.T) {
 	}
 }
 
+// BenchmarkDocuments is the rendering of a full feed in its three formats.
+func BenchmarkDocuments(b *testing.B) {
+	t := target(1, "default")
+	var updates []*channels.Update
+	for n := range 50 {
+		updates = append(updates, update(50-n))
+	}
+	v := (&site{base: "https://status.example.com", authority: "status.example.com"}).view(key{t.Page, t.Address}, t, updates, start)
+	b.ReportAllocs()
+	for b.Loop() {
+		b.SetBytes(int64(len(v.atom()) + len(v.rss()) + len(v.json())))
+	}
+}
+
 // BenchmarkRound is one update of one feed, store aside: what an update costs for
 // each feed it is in.
 func BenchmarkRound(b *testing.B) {

@@ -78,11 +78,11 @@ func (s site) view(k key, t *incident.Target, updates []*channels.Update, now ti
 }
 
 func (s *site) entry(u *channels.Update, locale string) entry {
-	text := translate(incident.Translation{Title: u.Title, Message: u.Message}, u.Translations, locale)
+	text := u.Text(locale)
 	status := clean(strings.ReplaceAll(string(u.Status), "_", " "))
 	e := entry{
 		id: s.updateID(u.Page, u.IncidentID, u.Sequence), thread: s.incidentID(u.Page, u.IncidentID),
-		at: updatedAt(u), words: []string{status, clean(string(u.Impact))}, update: u,
+		at: u.At().Truncate(time.Second), words: []string{status, clean(string(u.Impact))}, update: u,
 	}
 	title := clean(text.Title)
 	if title == "" {
@@ -140,35 +140,4 @@ func bodies(summary, message string, links []incident.Link) (text, markup string
 		rich.WriteString("\n<p><a href=\"" + html.EscapeString(l.URL) + "\">" + html.EscapeString(l.Title) + "</a></p>")
 	}
 	return plain.String(), rich.String()
-}
-
-// updatedAt is when the producer says the update happened, or when it came in.
-func updatedAt(u *channels.Update) time.Time {
-	if u.UpdatedAt.IsZero() {
-		return u.AcceptedAt.UTC().Truncate(time.Second)
-	}
-	return u.UpdatedAt.UTC().Truncate(time.Second)
-}
-
-// translate takes title and message from the closest translation that has them: of
-// "pt-BR", then "pt", then the update's own.
-func translate(own incident.Translation, all map[string]incident.Translation, locale string) incident.Translation {
-	var out incident.Translation
-	for locale != "" && (out.Title == "" || out.Message == "") {
-		t := all[locale]
-		if out.Title == "" {
-			out.Title = t.Title
-		}
-		if out.Message == "" {
-			out.Message = t.Message
-		}
-		locale = locale[:max(strings.LastIndexByte(locale, '-'), 0)]
-	}
-	if out.Title == "" {
-		out.Title = own.Title
-	}
-	if out.Message == "" {
-		out.Message = own.Message
-	}
-	return out
 }

@@ -54,6 +54,7 @@ type account struct {
 	payload   bool // long messages go as message_payload
 
 	receipts, optOuts, inbound, strays atomic.Uint64
+	orphans                            orphans
 
 	// wanted wakes the keeper of an exclusive account. It has room for one.
 	wanted chan struct{}

@@ -65,7 +65,7 @@ func TestContract(t *testing.T) {
 					}
 					p := &player{t: t, script: s, known: known}
 					if address = serve(t, p.play); s == channeltest.Nobody {
-						address = nobody(t)
+						address = channeltest.FreeAddress(t)
 					}
 					return &channeltest.Peer{Address: prefix, Private: []string{prefix[1:], testPassword, address, "centre-of"},
 						Received: p.got, Talked: p.talked.Load}
@@ -153,55 +153,11 @@ func (p *player) answer(c *centre, f frame) bool {
 	return true
 }
 
-// serve listens on loopback until the test ends and plays each connection in a
-// goroutine, which the end waits for. It returns host:port.
+// serve plays each connection by play until the test ends and returns host:port.
 func serve(t testing.TB, play func(*centre)) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return serveOn(t, l, play)
+	return serveOn(t, channeltest.Listen(t, "127.0.0.1"), play)
 }
 
 func serveOn(t testing.TB, l net.Listener, play func(*centre)) string {
-	var all sync.WaitGroup
-	var mu sync.Mutex
-	open := map[net.Conn]bool{}
-	all.Go(func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			mu.Lock()
-			open[conn] = true
-			mu.Unlock()
-			all.Go(func() {
-				defer conn.Close()
-				play(newCentre(conn))
-			})
-		}
-	})
-	t.Cleanup(func() {
-		_ = l.Close()
-		mu.Lock()
-		for conn := range open {
-			_ = conn.Close()
-		}
-		mu.Unlock()
-		all.Wait()
-	})
-	return l.Addr().String()
-}
-
-// nobody returns an address that refuses connections.
-func nobody(t testing.TB) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_ = l.Close()
-	return l.Addr().String()
+	return channeltest.ServeOn(t, l, func(c net.Conn) { play(newCentre(c)) })
 }

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"strings"
+	"time"
 	"unicode"
 
 	"github.com/fiorix/go-smpp/smpp/pdu"
@@ -157,11 +159,18 @@ func (a *account) handler(in *inbound) func(context.Context) error {
 			a.strays.Add(1) // again it would be no better
 			return nil
 		}
+		if !r.State.Final() {
+			return nil // nothing that the ledger needs
+		}
 		r.Provider = a.name
 		return func(ctx context.Context) error {
 			err := a.config.Receipt(ctx, r)
-			if err == nil {
+			switch {
+			case err == nil:
 				a.receipts.Add(1)
+			case errors.Is(err, ErrUnknown) && a.orphans.giveUp(r.MessageID, time.Now()):
+				a.strays.Add(1)
+				return nil
 			}
 			return err
 		}
@@ -174,27 +183,27 @@ func (a *account) handler(in *inbound) func(context.Context) error {
 			return err
 		}
 	case kind == esmIntermediate:
-		return nil // not final: nothing that the ledger needs
+		return nil // as a receipt that is not final
 	}
 	a.inbound.Add(1)
 	return nil
 }
 
-// isOptOut reports whether a text is one of the words by which people in the
-// languages of phrases, and some more, end a subscription, alone but for
-// punctuation and case.
+// optOutWords end a subscription, in the languages of phrases and some more.
+var optOutWords = []string{
+	"stop", "stopall", "stop all", "unsubscribe", "cancel", "end", "quit", "optout", "opt out", "opt-out", "revoke",
+	"stopp", "abmelden", "abbestellen",
+	"parar", "baja", "alto",
+	"arret", "arrêt", "désabonner", "desabonner",
+	"annulla", "disiscrivi",
+	"afmelden", "stoppen",
+	"pare", "sair", "cancelar",
+	"стоп",
+}
+
+// isOptOut reports whether a text is one of optOutWords, alone but for punctuation
+// and case.
 func isOptOut(text string) bool {
 	word := strings.TrimFunc(text, func(r rune) bool { return !unicode.IsLetter(r) })
-	switch strings.Join(strings.Fields(strings.ToLower(word)), " ") {
-	case "stop", "stopall", "stop all", "unsubscribe", "cancel", "end", "quit", "optout", "opt out", "opt-out", "revoke",
-		"stopp", "abmelden", "abbestellen",
-		"parar", "baja", "alto",
-		"arret", "arrêt", "désabonner", "desabonner",
-		"annulla", "disiscrivi",
-		"afmelden", "stoppen",
-		"pare", "sair", "cancelar",
-		"стоп":
-		return true
-	}
-	return false
+	return slices.Contains(optOutWords, strings.Join(strings.Fields(strings.ToLower(word)), " "))
 }

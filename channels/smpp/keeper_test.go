@@ -78,7 +78,7 @@ func TestALostLinkFailsItsWindowAndIsBoundAgain(t *testing.T) {
 		wantResult(t, c.Send(t.Context(), message(t, c, false)),
 			channels.Result{Class: channels.Temporary, Detail: "link lost", NoConnection: true})
 		time.Sleep(Defaults().RetryBase)
-		wantResult(t, c.Send(t.Context(), message(t, c, false)), channels.Result{Class: channels.Delivered, Handle: "m1"})
+		wantResult(t, c.Send(t.Context(), message(t, c, false)), channels.Result{Class: channels.Delivered, Detail: accepted, Handle: "m1"})
 		if s := c.Accounts()[0]; s.Failure != "" || s.Bound != 1 {
 			t.Errorf("%+v", s)
 		}
@@ -245,7 +245,7 @@ func TestMoreBindsShareTheLoad(t *testing.T) {
 	var all sync.WaitGroup
 	for range binds {
 		all.Go(func() {
-			wantResult(t, c.Send(t.Context(), message(t, c, false)), channels.Result{Class: channels.Delivered, Handle: "m1"})
+			wantResult(t, c.Send(t.Context(), message(t, c, false)), channels.Result{Class: channels.Delivered, Detail: accepted, Handle: "m1"})
 		})
 	}
 	all.Wait()
@@ -261,7 +261,7 @@ func TestTLS(t *testing.T) {
 	address := serveOn(t, l, func(c *centre) { c.accept(); c.takeAll() })
 	config := testConfig(func(c *Config) { c.Accounts[0].URL = "smpps://tocsin:" + testPassword + "@" + address })
 	for want, roots := range map[channels.Result]*x509.CertPool{
-		{Class: channels.Delivered, Handle: "m1"}: web.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs,
+		{Class: channels.Delivered, Detail: accepted, Handle: "m1"}:                                               web.Client().Transport.(*http.Transport).TLSClientConfig.RootCAs,
 		{Class: channels.Temporary, Detail: "tls_error: certificate of an unknown authority", NoConnection: true}: x509.NewCertPool(),
 	} {
 		c := listening(t, config, func(e *egress.Config) { e.Roots = roots })

@@ -58,6 +58,23 @@ type Receipt struct {
 	Done time.Time
 }
 
+// Detail is what the ledger keeps of a receipt: "delivered", "failed" with the state
+// and the network's error code, as in "failed: undeliv err 01b", or the state where
+// that says neither: "acceptd", "unknown".
+func (r Receipt) Detail() string {
+	switch r.State {
+	case StateDelivered:
+		return "delivered"
+	case StateAccepted, StateUnknown:
+		return r.State.String()
+	}
+	text := "failed: " + r.State.String()
+	if r.Err != "" {
+		text += " err " + r.Err
+	}
+	return text
+}
+
 // receipt reads a delivery receipt: the optional parameters of section 5.3.2 where
 // they are there, else the text of appendix B. It is not ok without id and state.
 func (in *inbound) receipt() (r Receipt, ok bool) {

@@ -3,7 +3,9 @@ package smpp
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -63,6 +65,22 @@ func TestStates(t *testing.T) {
 	}
 }
 
+func TestDetailsOfReceipts(t *testing.T) {
+	for want, r := range map[string]Receipt{
+		"delivered":               {State: StateDelivered, Err: "000"},
+		"failed: undeliv err 01b": {State: StateUndeliverable, Err: "01b"},
+		"failed: expired":         {State: StateExpired},
+		"failed: deleted":         {State: StateDeleted},
+		"failed: rejectd":         {State: StateRejected},
+		"acceptd":                 {State: StateAccepted},
+		"unknown":                 {State: StateUnknown, Err: "7"},
+	} {
+		if got := r.Detail(); got != want {
+			t.Errorf("%+v: %q; want %q", r, got, want)
+		}
+	}
+}
+
 func FuzzReceipt(f *testing.F) {
 	f.Add("id:0123456789 sub:001 dlvrd:001 submit date:2611210503 done date:2611210504 stat:DELIVRD err:000 text:x")
 	f.Add("ID:\xff stat: err:: :")
@@ -95,6 +113,7 @@ func TestReceiptsAreRecordedThenAnswered(t *testing.T) {
 		{deliverSM(esmReceipt, "", 4, idParameter, stateParameter, networkParameter), 0},
 		{deliverSM(esmReceipt, "no receipt", 5), 0},
 		{deliverSM(esmIntermediate, "id:7 stat:ENROUTE", 6), 0},
+		{deliverSM(esmReceipt, "id:7 stat:ENROUTE", 9), 0},
 		// What a phone sends is no receipt, whatever it says.
 		{deliverSM(0, "id:forged stat:DELIVRD", 7), 0},
 		{deliverSM(esmReceipt, "", 8, "\x04\x24\x00\x12id:long stat:EXPIRED"[:4]+"id:long stat:EXPIRE"[:18]), 0},
@@ -139,6 +158,48 @@ func TestReceiptsAreRecordedThenAnswered(t *testing.T) {
 	}
 	if s := c.Accounts()[0]; s.Receipts != 3 || s.Inbound != 1 || s.Strays != 2 || s.OptOuts != 0 {
 		t.Errorf("%+v", s)
+	}
+}
+
+// A receipt of a message that stays unknown is put off for a while, and then taken:
+// centres keep others back behind it.
+func TestReceiptsOfUnknownMessagesAreTakenInTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var calls atomic.Int32
+		got := make(chan pdu.Status)
+		c := piped(t, func(c *Config) {
+			c.EnquireLink = time.Hour // this centre answers none
+			c.Receipt = func(context.Context, Receipt) error {
+				if calls.Add(1) > 3 {
+					return errors.New("the store is down") // for as long as it takes
+				}
+				return fmt.Errorf("recording: %w", ErrUnknown)
+			}
+		}, func(_ int, c *centre) {
+			c.accept()
+			for _, pause := range []time.Duration{0, orphanTime - time.Second, time.Second, 0, orphanTime} {
+				time.Sleep(pause)
+				c.write(deliverSM(esmReceipt, "id:7 stat:DELIVRD", 1))
+				f, _ := c.next(pdu.DeliverSMRespID)
+				got <- f.status
+			}
+			c.takeAll()
+		})
+		for i, want := range []pdu.Status{statusTemporaryError, statusTemporaryError, 0, statusTemporaryError, statusTemporaryError} {
+			if status := <-got; status != want {
+				t.Errorf("answer %d: %#x; want %#x", i, status, want)
+			}
+		}
+		if s := c.Accounts()[0]; s.Strays != 1 || s.Receipts != 0 {
+			t.Errorf("%+v", s)
+		}
+	})
+	var o orphans
+	for i := range maxOrphans + 1 {
+		o.giveUp(fmt.Sprint(i), time.Time{})
+	}
+	if len(o.since) > maxOrphans {
+		t.Errorf("%d are remembered", len(o.since))
 	}
 }
 

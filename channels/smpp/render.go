@@ -43,44 +43,20 @@ func compose(u *channels.Update, locale string) string {
 	if impact := say.impact(u.Impact); impact != "" && !u.Status.Terminal() {
 		b.WriteString(", " + impact)
 	}
-	title, message := translated(u, locale)
-	if title == "" {
-		title = affected(u.AffectedComponents)
+	text := u.Text(locale)
+	if text.Message == text.Title {
+		text.Message = ""
 	}
-	for _, line := range []string{title, message} {
+	if text.Title == "" {
+		text.Title = affected(u.AffectedComponents)
+	}
+	for _, line := range []string{text.Title, text.Message} {
 		if line != "" {
 			b.WriteString("\n" + strings.ReplaceAll(line, "\t", " "))
 		}
 	}
 	return b.String()
 }
-
-// translated returns title and message, each from the closest translation that has
-// it: of "pt-BR", then "pt", then the update's own.
-func translated(u *channels.Update, locale string) (title, message string) {
-	for tag := locale; tag != ""; tag = parent(tag) {
-		t := u.Translations[tag]
-		if title == "" {
-			title = t.Title
-		}
-		if message == "" {
-			message = t.Message
-		}
-	}
-	if title == "" {
-		title = u.Title
-	}
-	if message == "" {
-		message = u.Message
-	}
-	if message == title {
-		message = ""
-	}
-	return title, message
-}
-
-// parent takes the last subtag off a language tag: "pt" for "pt-BR", "" for "pt".
-func parent(tag string) string { return tag[:max(strings.LastIndexByte(tag, '-'), 0)] }
 
 func affected(components []string) string {
 	if more := len(components) - maxAffected; more > 0 {
@@ -115,7 +91,7 @@ func (p *phrases) impact(i incident.Impact) string {
 
 // phrasesFor returns those of the closest language, English if there is none.
 func phrasesFor(locale string) *phrases {
-	for tag := locale; tag != ""; tag = parent(tag) {
+	for tag := range channels.Locales(locale) {
 		if p := languages[tag]; p != nil {
 			return p
 		}

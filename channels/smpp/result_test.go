@@ -97,10 +97,10 @@ func TestResults(t *testing.T) {
 		play func(*centre)
 		want channels.Result
 	}{
-		"taken without an id":   {answers(func(f frame) frame { return taken(f, "") }), channels.Result{Class: channels.Delivered}},
-		"taken without a body":  {answers(func(f frame) frame { return refused(f, 0) }), channels.Result{Class: channels.Delivered}},
-		"taken, id of 65 bytes": {answers(func(f frame) frame { return taken(f, strings.Repeat("x", 65)) }), channels.Result{Class: channels.Delivered}},
-		"taken, id of garbage":  {answers(func(f frame) frame { return taken(f, "a\nb") }), channels.Result{Class: channels.Delivered}},
+		"taken without an id":   {answers(func(f frame) frame { return taken(f, "") }), channels.Result{Class: channels.Delivered, Detail: accepted}},
+		"taken without a body":  {answers(func(f frame) frame { return refused(f, 0) }), channels.Result{Class: channels.Delivered, Detail: accepted}},
+		"taken, id of 65 bytes": {answers(func(f frame) frame { return taken(f, strings.Repeat("x", 65)) }), channels.Result{Class: channels.Delivered, Detail: accepted}},
+		"taken, id of garbage":  {answers(func(f frame) frame { return taken(f, "a\nb") }), channels.Result{Class: channels.Delivered, Detail: accepted}},
 		"throttled":             {answers(status(0x58)), channels.Result{Class: channels.Throttled, Detail: "ESME_RTHROTTLED"}},
 		"queue full":            {answers(status(0x14)), channels.Result{Class: channels.Throttled, Detail: "ESME_RMSGQFUL"}},
 		"system error":          {answers(status(0x08)), temporary("ESME_RSYSERR")},
@@ -136,7 +136,7 @@ func TestResults(t *testing.T) {
 		"unbind, then the response": {afterSubmit(func(c *centre, f frame) {
 			c.write(frame{pdu.UnbindID, 0, 5, nil}, taken(f, "m1"))
 			linger(c)
-		}), channels.Result{Class: channels.Delivered, Handle: "m1"}},
+		}), channels.Result{Class: channels.Delivered, Detail: accepted, Handle: "m1"}},
 
 		"no answer to the bind":  {linger, noBind("bind: no answer in time")},
 		"bind cut":               {func(c *centre) { c.read() }, noBind("bind: closed before an answer")},
@@ -149,12 +149,12 @@ func TestResults(t *testing.T) {
 			c.write(frame{pdu.BindTransceiverRespID, 0, f.sequence + 1, nil})
 			linger(c)
 		}, noBind("bind: no answer in time")},
-		"outbind before the bind": {func(c *centre) { go c.write(frame{pdu.OutbindID, 0, 1, []byte("a\x00b\x00")}); c.accept(); c.takeAll() }, channels.Result{Class: channels.Delivered, Handle: "m1"}},
+		"outbind before the bind": {func(c *centre) { go c.write(frame{pdu.OutbindID, 0, 1, []byte("a\x00b\x00")}); c.accept(); c.takeAll() }, channels.Result{Class: channels.Delivered, Detail: accepted, Handle: "m1"}},
 		"enquire_link, then bound": {func(c *centre) {
 			f, _ := c.read()
 			c.write(frame{pdu.EnquireLinkID, 0, 1, nil}, frame{pdu.BindTransceiverRespID, 0, f.sequence, nil})
 			c.takeAll()
-		}, channels.Result{Class: channels.Delivered, Handle: "m1"}},
+		}, channels.Result{Class: channels.Delivered, Detail: accepted, Handle: "m1"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -192,7 +192,7 @@ func TestASlowBindIsWaitedFor(t *testing.T) {
 			go func() { results <- c.Send(t.Context(), message(t, c, false)) }()
 		}
 		for range 2 {
-			wantResult(t, <-results, channels.Result{Class: channels.Delivered, Handle: "m1"})
+			wantResult(t, <-results, channels.Result{Class: channels.Delivered, Detail: accepted, Handle: "m1"})
 		}
 	})
 }

@@ -61,6 +61,9 @@ func (c *Channel) Send(ctx context.Context, m *channels.Message) channels.Result
 	return notSent
 }
 
+// accepted is the detail of a delivery until its receipt comes.
+const accepted = "accepted"
+
 var notSent = channels.Result{Class: channels.NotSent, Detail: "stopped before anything was sent"}
 
 func failed(class channels.Class, detail string) channels.Result {
@@ -204,7 +207,7 @@ func (x *exchange) progress() string {
 func (x *exchange) result() channels.Result {
 	switch {
 	case x.first == nil:
-		return channels.Result{Class: channels.Delivered, Handle: x.id}
+		return channels.Result{Class: channels.Delivered, Detail: accepted, Handle: x.id}
 	case x.first.lost != "":
 		return failed(channels.Temporary, string(x.first.lost)+" before the response"+x.progress())
 	}

@@ -18,7 +18,7 @@ func TestBindSaysWhoWeAre(t *testing.T) {
 		c.write(frame{pdu.BindTransceiverRespID, 0, f.sequence, []byte("x\x00")})
 		c.takeAll()
 	})
-	wantResult(t, c.Send(t.Context(), message(t, c, false)), channels.Result{Class: channels.Delivered, Handle: "m1"})
+	wantResult(t, c.Send(t.Context(), message(t, c, false)), channels.Result{Class: channels.Delivered, Detail: accepted, Handle: "m1"})
 	f := (<-said).submitted(t) // fields of whatever it is
 	for name, want := range map[pdufield.Name]string{pdufield.SystemID: "tocsin", pdufield.Password: testPassword,
 		pdufield.InterfaceVersion: "52", pdufield.SystemType: "", pdufield.AddressRange: ""} {
@@ -56,7 +56,7 @@ func TestResponsesFindTheirMessage(t *testing.T) {
 		all.Go(func() {
 			m := message(t, c, false)
 			m.Address = testNumber + string(rune('0'+i))
-			wantResult(t, c.Send(t.Context(), m), channels.Result{Class: channels.Delivered, Handle: "id-" + m.Address[1:]})
+			wantResult(t, c.Send(t.Context(), m), channels.Result{Class: channels.Delivered, Detail: accepted, Handle: "id-" + m.Address[1:]})
 		})
 	}
 	all.Wait()
@@ -96,7 +96,7 @@ func TestWindow(t *testing.T) {
 	var all sync.WaitGroup
 	for range sends {
 		all.Go(func() {
-			wantResult(t, c.Send(t.Context(), message(t, c, false)), channels.Result{Class: channels.Delivered, Handle: "x"})
+			wantResult(t, c.Send(t.Context(), message(t, c, false)), channels.Result{Class: channels.Delivered, Detail: accepted, Handle: "x"})
 		})
 	}
 	all.Wait()
@@ -131,5 +131,5 @@ func TestRequestsOfTheCentreAreAnswered(t *testing.T) {
 		c.write(taken(submit, "m1"))
 		c.takeAll()
 	})
-	wantResult(t, c.Send(t.Context(), message(t, c, false)), channels.Result{Class: channels.Delivered, Handle: "m1"})
+	wantResult(t, c.Send(t.Context(), message(t, c, false)), channels.Result{Class: channels.Delivered, Detail: accepted, Handle: "m1"})
 }

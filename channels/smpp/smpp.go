@@ -44,9 +44,10 @@ type Config struct {
 	// message that names no provider goes by the first.
 	Accounts []Account
 	// Receipt records what became of a message; required. An error makes the
-	// centre send the receipt again later: right while the message id is not known
-	// yet, because the submit's result is on its way to the ledger. It is called
-	// from many goroutines at once and has to return when ctx ends.
+	// centre send the receipt again later. It wraps [ErrUnknown] while the message
+	// id is not known, because the submit's result may be on its way to the ledger;
+	// after 10 minutes of that the receipt is taken for somebody else's. Receipt is
+	// called from many goroutines at once and has to return when ctx ends.
 	Receipt func(ctx context.Context, r Receipt) error
 	// OptOut suppresses a number that has sent STOP; required. The number is in
 	// E.164 form wherever the centre says enough. As with Receipt, an error makes
@@ -90,6 +91,9 @@ func Defaults() Config {
 		Logger:          slog.Default(),
 	}
 }
+
+// ErrUnknown says that no message of a receipt's id is known.
+var ErrUnknown = errors.New("no message has the receipt's id")
 
 // Channel sends short messages. It implements [channels.Channel] and
 // [channels.Coster].
@@ -179,7 +183,8 @@ type AccountState struct {
 	Failure string
 	// Receipts, OptOuts and Inbound count what came in: delivery receipts that
 	// were recorded, STOPs that were recorded, other messages from phones. Strays
-	// counts responses that nobody waited for and PDUs that could not be used.
+	// counts responses that nobody waited for, PDUs that could not be used, and
+	// receipts of messages that stayed unknown.
 	Receipts, OptOuts, Inbound, Strays uint64
 }
 

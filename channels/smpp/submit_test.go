@@ -116,7 +116,7 @@ func TestSegmentsGoInOrderWithOneReference(t *testing.T) {
 	mu.Lock()
 	first := len(attempts)
 	mu.Unlock()
-	wantResult(t, c.Send(t.Context(), m), channels.Result{Class: channels.Delivered, Handle: string(rune('a' + first))})
+	wantResult(t, c.Send(t.Context(), m), channels.Result{Class: channels.Delivered, Detail: accepted, Handle: string(rune('a' + first))})
 	mu.Lock()
 	defer mu.Unlock()
 	for i, udh := range attempts[first:] {
@@ -146,7 +146,7 @@ func TestMessagePayload(t *testing.T) {
 		c.takeAll()
 	})
 	m := message(t, c, true)
-	wantResult(t, c.Send(t.Context(), m), channels.Result{Class: channels.Delivered, Handle: "m1"})
+	wantResult(t, c.Send(t.Context(), m), channels.Result{Class: channels.Delivered, Detail: accepted, Handle: "m1"})
 	p, err := parseDeliver((<-seen).body) // which has the same fields
 	if err != nil {
 		t.Fatal(err)

@@ -1,7 +1,6 @@
 package smtp
 
 import (
-	"net"
 	"strings"
 	"testing"
 	"time"
@@ -41,7 +40,7 @@ func TestContract(t *testing.T) {
 					p.answer = play(p, s)
 					url = p.start(t)
 					if s == channeltest.Nobody {
-						url = "smtp://" + nobody(t) + "?tls=none"
+						url = "smtp://" + channeltest.FreeAddress(t) + "?tls=none"
 					}
 					return &channeltest.Peer{Address: kitAddress,
 						Private:  []string{"Jane.Doe", "customer.example", kitUser, kitPassword, url[len("smtp://"):]},
@@ -109,14 +108,4 @@ func receipts(t *testing.T, p *peer) []channeltest.Receipt {
 		out = append(out, channeltest.Receipt{ID: idOf(t, m.content), Body: []byte(body)})
 	}
 	return out
-}
-
-// nobody is a port where nobody listens.
-func nobody(t *testing.T) string {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
 }

@@ -2,7 +2,6 @@ package smtp
 
 import (
 	"bufio"
-	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -13,7 +12,6 @@ import (
 	"math/big"
 	"net"
 	"net/mail"
-	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -22,52 +20,12 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/tocsin/tocsin/channels"
+	"github.com/tocsin/tocsin/channels/channeltest"
 	"github.com/tocsin/tocsin/incident"
 	"github.com/tocsin/tocsin/internal/egress"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// serve accepts on a loopback port until the test ends and returns its address. Each
-// connection is handled by its own goroutine, which the end waits for.
-func serve(t testing.TB, handle func(net.Conn)) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var all sync.WaitGroup
-	var mu sync.Mutex
-	open := map[net.Conn]bool{}
-	all.Go(func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			mu.Lock()
-			open[c] = true
-			mu.Unlock()
-			all.Go(func() {
-				handle(c)
-				_ = c.Close()
-				mu.Lock()
-				delete(open, c)
-				mu.Unlock()
-			})
-		}
-	})
-	t.Cleanup(func() {
-		_ = l.Close()
-		mu.Lock()
-		for c := range open {
-			_ = c.Close()
-		}
-		mu.Unlock()
-		all.Wait()
-	})
-	return l.Addr().String()
-}
 
 // What a peer can say instead of a reply.
 const (
@@ -86,6 +44,8 @@ type peer struct {
 	// all connections: to "greeting", EHLO, STARTTLS, AUTH, MAIL, RCPT, DATA, "." and
 	// so on.
 	answer func(verb string, nth int) string
+	// lax takes commands in any order.
+	lax bool
 	// tls is what STARTTLS is answered with.
 	tls *tls.Config
 
@@ -101,7 +61,7 @@ type envelopeAndMail struct{ from, to, content string }
 // start returns the relay's URL, with tls=none.
 func (p *peer) start(t testing.TB) string {
 	p.seen = map[string]int{}
-	return "smtp://" + serve(t, p.talk) + "?tls=none"
+	return "smtp://" + channeltest.Serve(t, p.talk) + "?tls=none"
 }
 
 func (p *peer) commands() []string {
@@ -162,12 +122,13 @@ func (p *peer) talk(c net.Conn) {
 			}
 			answer += "250 8BITMIME"
 		case "MAIL":
-			if opened {
+			if opened && !p.lax {
 				answer = "503 5.5.1 nested MAIL command"
 			}
 			opened = opened || own == usual
 			current = envelopeAndMail{from: line}
 		case "RCPT":
+			opened = opened || p.lax
 			if !opened {
 				answer = "503 5.5.1 need MAIL"
 			}
@@ -280,7 +241,7 @@ func tryChannel(t testing.TB, url string, change func(*Config, *egress.Config)) 
 	if err != nil {
 		t.Fatal(err)
 	}
-	out := egress.Config{Policy: policy, Gate: egress.NewGate(64, 16), Budget: egress.NewBudget(2000, time.Minute), Lookup: noNames}
+	out := egress.Config{Policy: policy, Gate: egress.NewGate(64, 16), Budget: egress.NewBudget(2000, time.Minute), Lookup: channeltest.NoNames}
 	config := Defaults()
 	config.Hello = "tocsin.example.com"
 	config.ConnectTimeout, config.Timeout, config.FinalTimeout = 2*time.Second, 2*time.Second, 2*time.Second
@@ -302,11 +263,6 @@ func tryChannel(t testing.TB, url string, change func(*Config, *egress.Config)) 
 		}
 	})
 	return c, nil
-}
-
-// noNames fails: tests ask no real name server.
-func noNames(context.Context, string) ([]netip.Addr, error) {
-	return nil, &net.DNSError{Err: "no such host", IsNotFound: true}
 }
 
 func sampleUpdate(sequence int) *channels.Update {

@@ -2,7 +2,6 @@ package smtp
 
 import (
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/tocsin/tocsin/channels"
@@ -57,21 +56,14 @@ type Entry struct {
 	At       time.Time
 }
 
-const (
-	// maxUpdates and maxTimeline bound the timeline in a mail: its newest entries,
-	// in number and in bytes of their messages.
-	maxUpdates  = 100
-	maxTimeline = 256 << 10
-)
-
 // view is the update as templates see it.
 func view(u *channels.Update, locale string, v incident.Visibility) *Mail {
-	text := translate(incident.Translation{Title: u.Title, Message: u.Message}, u.Translations, locale)
+	text := u.Text(locale)
 	m := &Mail{
 		Page: u.Page, IncidentID: u.IncidentID, Sequence: u.Sequence, Title: text.Title, Message: text.Message,
 		Stem: "[" + u.Page + "] " + firstTitle(u, locale), Status: u.Status, Impact: u.Impact,
-		StartedAt: u.StartedAt, UpdatedAt: updatedAt(u), ResolvedAt: u.ResolvedAt,
-		Updates: timeline(u.Timeline, locale), Locale: locale, Test: u.Test,
+		StartedAt: u.StartedAt, UpdatedAt: u.At(), ResolvedAt: u.ResolvedAt,
+		Locale: locale, Test: u.Test,
 	}
 	if m.Title == "" {
 		m.Title = u.IncidentID
@@ -81,6 +73,9 @@ func view(u *channels.Update, locale string, v incident.Visibility) *Mail {
 	}
 	if u.Sequence > 1 {
 		m.Reply = "Re: "
+	}
+	for _, e := range u.Recent(locale) {
+		m.Updates = append(m.Updates, Entry{e.Sequence, e.Status, e.Message, e.UpdatedAt})
 	}
 	for _, name := range u.AffectedComponents {
 		m.Components = append(m.Components, Component{name, u.Components[name]})
@@ -102,58 +97,14 @@ func view(u *channels.Update, locale string, v incident.Visibility) *Mail {
 // firstTitle is the title that the incident began with, so that later ones don't
 // break the thread; its id if there was none.
 func firstTitle(u *channels.Update, locale string) string {
-	own, all := incident.Translation{Title: u.Title}, u.Translations
+	first := u.Text(locale)
 	if n := len(u.Timeline); n > 0 {
-		own, all = incident.Translation{Title: u.Timeline[n-1].Title}, u.Timeline[n-1].Translations
+		first = u.Timeline[n-1].Text(locale)
 	}
-	if title := translate(own, all, locale).Title; title != "" {
-		return title
+	if first.Title != "" {
+		return first.Title
 	}
 	return u.IncidentID
-}
-
-// updatedAt is when the producer says the update happened, or when it came in.
-func updatedAt(u *channels.Update) time.Time {
-	if u.UpdatedAt.IsZero() {
-		return u.AcceptedAt
-	}
-	return u.UpdatedAt
-}
-
-func timeline(all []channels.TimelineEntry, locale string) []Entry {
-	var entries []Entry
-	size := 0
-	for _, t := range all[:min(len(all), maxUpdates)] {
-		text := translate(incident.Translation{Title: t.Title, Message: t.Message}, t.Translations, locale)
-		if size += len(text.Message); size > maxTimeline && len(entries) > 0 {
-			break
-		}
-		entries = append(entries, Entry{t.Sequence, t.Status, text.Message, t.UpdatedAt})
-	}
-	return entries
-}
-
-// translate takes title and message from the closest translation that has them: of
-// "pt-BR", then "pt", then the update's own.
-func translate(own incident.Translation, all map[string]incident.Translation, locale string) incident.Translation {
-	var out incident.Translation
-	for locale != "" {
-		t := all[locale]
-		if out.Title == "" {
-			out.Title = t.Title
-		}
-		if out.Message == "" {
-			out.Message = t.Message
-		}
-		locale = locale[:max(strings.LastIndexByte(locale, '-'), 0)]
-	}
-	if out.Title == "" {
-		out.Title = own.Title
-	}
-	if out.Message == "" {
-		out.Message = own.Message
-	}
-	return out
 }
 
 // webURL reports whether a link leads to a page.

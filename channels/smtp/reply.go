@@ -5,6 +5,8 @@ import (
 	"bytes"
 	"errors"
 	"strings"
+
+	"github.com/tocsin/tocsin/channels"
 )
 
 // maxWords is how much of a reply's text is kept, in bytes.
@@ -18,11 +20,13 @@ type reply struct {
 }
 
 // words are the beginning of the text, with its lines joined by spaces.
-func (r *reply) words() []byte { return r.text[:r.size] }
+func (r *reply) words() channels.Words {
+	return channels.Words{Text: r.text[:r.size], More: r.size == maxWords}
+}
 
 // status returns the enhanced status code (RFC 3463) that the text begins with, and
 // "" if there is none.
-func (r *reply) status() string { return statusOf(string(r.words())) }
+func (r *reply) status() string { return statusOf(string(r.words().Text)) }
 
 func statusOf(text string) string {
 	first, _, _ := strings.Cut(text, " ")

@@ -26,16 +26,22 @@ func noConnection(detail string) channels.Result {
 	return channels.Result{Class: channels.Temporary, Detail: detail, NoConnection: true}
 }
 
-// judge puts a refusal into its class.
+// judge puts the reply that ends a transaction into its class.
 func (t *transaction) judge(step string, r *reply) channels.Result {
+	class := classOf(step, r)
+	if class == channels.Delivered {
+		return channels.Result{Class: class}
+	}
 	cause := "smtp " + strconv.Itoa(r.code) + " to " + step
-	return channels.Result{Class: classOf(step, r), Detail: detail(cause, r.words(), t.relay, t.message)}
+	return channels.Result{Class: class, Detail: detail(cause, r.words(), t.relay, t.message)}
 }
 
 // classOf decides by the reply's code, then by its enhanced status.
 func classOf(step string, r *reply) channels.Class {
 	status := r.status()
 	switch {
+	case step == stepMessage && r.accepted():
+		return channels.Delivered
 	case throttled(r.code, status):
 		return channels.Throttled
 	case r.code/100 != 5, outOfStep(r.code), step == stepReset:
@@ -67,7 +73,7 @@ func mailboxUnknown(r *reply) bool {
 	if r.code != 550 && r.code != 553 {
 		return false
 	}
-	said := bytes.ToLower(r.words())
+	said := bytes.ToLower(r.words().Text)
 	for _, phrase := range []string{
 		"user unknown", "unknown user", "no such user", "user not found", "user does not exist",
 		"recipient unknown", "unknown recipient", "no such recipient", "recipient not found",
@@ -86,13 +92,12 @@ func mailboxUnknown(r *reply) bool {
 func openFailed(step string, err error, r *relay) channels.Result {
 	if said, ok := errors.AsType[*textproto.Error](err); ok {
 		cause := "smtp " + strconv.Itoa(said.Code) + " to " + step
-		words := []byte(said.Msg)
-		status := statusOf(said.Msg)
+		words := channels.Words{Text: []byte(said.Msg)}
 		if step == stepLogin {
-			words = nil // it may repeat the password in ways that can't be foreseen
+			words.Text = nil // it may repeat the password in ways that can't be foreseen
 		}
 		result := noConnection(detail(cause, words, r, nil))
-		if throttled(said.Code, status) {
+		if throttled(said.Code, statusOf(said.Msg)) {
 			result.Class, result.NoConnection = channels.Throttled, false
 		}
 		return result
@@ -105,7 +110,7 @@ func openFailed(step string, err error, r *relay) channels.Result {
 	}
 	switch err {
 	case errPlain, errNoStartTLS, errInjected, errMechanism:
-		return noConnection(cut(err.Error(), channels.MaxDetail))
+		return noConnection(err.Error())
 	}
 	if errors.Is(err, os.ErrDeadlineExceeded) {
 		return noConnection("timeout: no answer to " + step + " in time")

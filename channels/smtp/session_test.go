@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/tocsin/tocsin/channels"
+	"github.com/tocsin/tocsin/channels/channeltest"
 	"github.com/tocsin/tocsin/internal/egress"
 )
 
@@ -83,6 +84,43 @@ func TestARefusedRecipientDoesNotSpoilTheNextMessage(t *testing.T) {
 			for _, m := range p.received() {
 				if m.to != address && m.content != "" {
 					t.Errorf("%s got a message", m.to)
+				}
+			}
+		})
+	}
+}
+
+// DATA that is taken although something before it was refused asks for a message. A
+// recipient that was taken would get an empty one.
+func TestNobodyGetsAnEmptyMessage(t *testing.T) {
+	for name, odd := range map[string]map[string]string{
+		"RSET refused": {"RSET": "502 5.5.1 not implemented"},
+		"MAIL refused": {"MAIL": "553 5.1.8 sender not allowed"},
+		"DATA odd":     {"DATA": "334 what"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := &peer{lax: true, offers: []string{"PIPELINING"}}
+			p.answer = func(verb string, nth int) string {
+				if verb == "RCPT" && nth == 1 {
+					return "450 4.2.0 busy" // leaves a transaction open
+				}
+				if verb == "RSET" || nth == 2 {
+					return odd[verb]
+				}
+				return usual
+			}
+			c := newChannel(t, p.start(t), nil)
+			for range 2 {
+				if r := c.Send(t.Context(), message(t, c, 1, address)); r.Class == channels.Delivered {
+					t.Error(r)
+				}
+			}
+			if r := c.Send(t.Context(), message(t, c, 1, address)); r.Class != channels.Delivered {
+				t.Error(r)
+			}
+			for _, m := range p.received() {
+				if m.content == "" {
+					t.Errorf("%s got an empty message: %q", m.to, p.commands())
 				}
 			}
 		})
@@ -185,7 +223,7 @@ func TestAnswersGivenUnaskedAreNotTaken(t *testing.T) {
 	var conns atomic.Int32
 	said := make(chan struct{})
 	p := &peer{seen: map[string]int{}}
-	url := "smtp://" + serve(t, func(c net.Conn) {
+	url := "smtp://" + channeltest.Serve(t, func(c net.Conn) {
 		if conns.Add(1) > 1 {
 			p.talk(c)
 			return
@@ -223,7 +261,7 @@ func TestAnswersGivenUnaskedAreNotTaken(t *testing.T) {
 func TestPipelining(t *testing.T) {
 	for offer, want := range map[string]int{"PIPELINING": 3, "8BITMIME": 1} {
 		var ahead atomic.Int32
-		url := "smtp://" + serve(t, func(c net.Conn) {
+		url := "smtp://" + channeltest.Serve(t, func(c net.Conn) {
 			r := bufio.NewReader(c)
 			say(c, r, "220 hello", "")
 			_, _ = r.ReadString('\n')
@@ -276,7 +314,7 @@ func TestTheSessionUsedLastIsTakenFirst(t *testing.T) {
 func TestAMessageThatIsCutShortIsNotDelivered(t *testing.T) {
 	var whole atomic.Int32
 	began := make(chan struct{})
-	url := "smtp://" + serve(t, func(c net.Conn) {
+	url := "smtp://" + channeltest.Serve(t, func(c net.Conn) {
 		_ = c.(*net.TCPConn).SetReadBuffer(4 << 10) // so that not all of it is under way
 		buf := make([]byte, 512)
 		say(c, c, "220 hello", "")

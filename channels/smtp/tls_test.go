@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tocsin/tocsin/channels"
+	"github.com/tocsin/tocsin/channels/channeltest"
 	"github.com/tocsin/tocsin/internal/egress"
 )
 
@@ -86,7 +87,7 @@ func TestImplicitTLS(t *testing.T) {
 		}
 		return usual
 	}}
-	at := serve(t, func(c net.Conn) { p.talk(tls.Server(c, config)) })
+	at := channeltest.Serve(t, func(c net.Conn) { p.talk(tls.Server(c, config)) })
 	c := newChannel(t, "smtps://user:pw@"+at, func(_ *Config, e *egress.Config) { e.Roots = pool })
 	for range 2 {
 		if r := c.Send(t.Context(), message(t, c, 1, address)); r.Class != channels.Delivered {

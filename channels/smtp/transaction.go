@@ -3,13 +3,12 @@ package smtp
 import (
 	"context"
 	"errors"
-	"io"
 	"net"
 	"os"
-	"syscall"
 	"time"
 
 	"github.com/tocsin/tocsin/channels"
+	"github.com/tocsin/tocsin/internal/egress"
 )
 
 // transaction is one message on its way to one recipient; it runs on one session,
@@ -67,7 +66,7 @@ func (t *transaction) talk(s *session) outcome {
 	replies, err := t.envelope(s)
 	if err != nil {
 		first := replies.mail.code == 0
-		return outcome{stale: s.reused && first && closedByPeer(err), result: temporary(silence(err) + " before the message")}
+		return outcome{stale: s.reused && first && egress.ClosedByPeer(err), result: temporary(silence(err) + " before the message")}
 	}
 	refused, step := replies.refusal()
 	if refused == nil {
@@ -82,8 +81,9 @@ func (t *transaction) talk(s *session) outcome {
 	out := outcome{result: t.judge(step, refused), answered: true, keep: !over && !outOfStep(refused.code)}
 	if out.keep && replies.data.code/100 == 3 {
 		// The relay waits for a message that has no recipient: RFC 2920, section
-		// 3.1, has it end at once.
-		out.keep = t.endEmpty(s)
+		// 3.1, has it end at once. If it did take the recipient, that would be a
+		// mail without content: the session is cut instead.
+		out.keep = !replies.recipient.accepted() && t.endEmpty(s)
 	}
 	return out
 }
@@ -168,15 +168,11 @@ func (t *transaction) deliver(s *session) outcome {
 		return outcome{result: temporary(silence(err) + " in the middle of the message")}
 	}
 	s.open = false
-	err = final.read(s.text.R)
-	switch {
-	case final.accepted():
-		return outcome{result: channels.Result{Class: channels.Delivered}, answered: true, keep: err == nil}
-	case final.code != 0:
-		return outcome{result: t.judge(stepMessage, &final), answered: true,
-			keep: err == nil && final.code != 421 && !outOfStep(final.code)}
+	if err = final.read(s.text.R); final.code == 0 {
+		return outcome{result: temporary("unknown: " + silence(err) + " after the whole message was sent")}
 	}
-	return outcome{result: temporary("unknown: " + silence(err) + " after the whole message was sent")}
+	return outcome{result: t.judge(stepMessage, &final), answered: true,
+		keep: err == nil && final.code != 421 && !outOfStep(final.code)}
 }
 
 // endEmpty ends a message that was not to begin and reports whether the session is
@@ -190,11 +186,6 @@ func (t *transaction) endEmpty(s *session) bool {
 	return end.code >= 400 && end.code != 421
 }
 
-func closedByPeer(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
-		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
-}
-
 // silence says why there is no answer, in fixed words.
 func silence(err error) string {
 	switch {
@@ -204,7 +195,7 @@ func silence(err error) string {
 		return errGarbage.Error()
 	case errors.Is(err, errEndless):
 		return errEndless.Error()
-	case closedByPeer(err), errors.Is(err, net.ErrClosed):
+	case egress.ClosedByPeer(err), errors.Is(err, net.ErrClosed):
 		return "closed by the relay"
 	}
 	return "connection failed"

@@ -6,11 +6,13 @@ import (
 	"io"
 	"net"
 	"testing"
+	"time"
 
 	"github.com/valyala/fasthttp"
 
 	"github.com/tocsin/tocsin/channels"
 	"github.com/tocsin/tocsin/incident"
+	"github.com/tocsin/tocsin/internal/egress"
 )
 
 const answerOK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -35,6 +37,43 @@ func benchMessage(b *testing.B, c *Channel, address string) *channels.Message {
 	}
 	return &channels.Message{ID: "msg_01234567890123456789012345", Address: address, Attempt: 1, Payload: p,
 		Secrets: []string{secretA}}
+}
+
+// BenchmarkRender is what an update costs, for each locale and visibility.
+func BenchmarkRender(b *testing.B) {
+	c, u := new(Channel), sampleUpdate()
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := c.Render(u, channels.Variant{Visibility: incident.Public}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkSign is the signature of a delivery, and most of what it costs;
+// BenchmarkRequest is all of the request, signature included.
+func BenchmarkSign(b *testing.B) {
+	d, m := new(drafts).get(), benchMessage(b, new(Channel), "")
+	body := m.Payload.(*payload).json
+	stamp, into := []byte("1795237981"), make([]byte, 0, 128)
+	b.SetBytes(int64(len(body)))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := d.signer.sign(into, m.Secrets, m.ID, stamp, body); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkRequest(b *testing.B) {
+	d, m, now := new(drafts).get(), benchMessage(b, new(Channel), ""), time.Now()
+	url := egress.URL{Authority: "hooks.example.com", Path: "/hooks/tocsin?team=7"}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := d.write(m, url, m.Payload.(*payload).json, "Tocsin/1", now); err != nil {
+			b.Fatal(err)
+		}
+	}
 }
 
 func BenchmarkSendWarm(b *testing.B) {

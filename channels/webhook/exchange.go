@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"syscall"
 
 	"github.com/tocsin/tocsin/channels"
 	"github.com/tocsin/tocsin/internal/egress"
@@ -76,7 +75,7 @@ func (x *exchange) talk(c *conn) outcome {
 			err = awaited
 		}
 	}
-	if c.reused && closedByPeer(err) {
+	if c.reused && egress.ClosedByPeer(err) {
 		return outcome{stale: true}
 	}
 	return outcome{result: temporary(silence(err))}
@@ -113,11 +112,6 @@ func temporary(detail string) channels.Result {
 	return channels.Result{Class: channels.Temporary, Detail: detail}
 }
 
-func closedByPeer(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
-		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
-}
-
 // silence says why there is no answer, in fixed words.
 func silence(err error) string {
 	switch {
@@ -125,7 +119,7 @@ func silence(err error) string {
 		return "timeout: no answer in time"
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
 		return "closed before an answer"
-	case closedByPeer(err):
+	case egress.ClosedByPeer(err):
 		return "reset before an answer"
 	}
 	return "connection failed before an answer"

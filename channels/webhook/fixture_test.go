@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
-	"sync"
 	"testing"
 	"time"
 
@@ -15,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/tocsin/tocsin/channels"
+	"github.com/tocsin/tocsin/channels/channeltest"
 	"github.com/tocsin/tocsin/incident"
 	"github.com/tocsin/tocsin/internal/egress"
 )
@@ -27,44 +27,10 @@ const (
 )
 
 // serve accepts on every loopback address until the test ends and returns the base
-// URL. Each connection is handled by its own goroutine, which the end waits for.
+// URL.
 func serve(t testing.TB, handle func(net.Conn)) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "0.0.0.0:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	var all sync.WaitGroup
-	var mu sync.Mutex
-	open := map[net.Conn]bool{}
-	all.Go(func() {
-		for {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			mu.Lock()
-			open[c] = true
-			mu.Unlock()
-			all.Go(func() {
-				handle(c)
-				_ = c.Close()
-				mu.Lock()
-				delete(open, c)
-				mu.Unlock()
-			})
-		}
-	})
-	t.Cleanup(func() {
-		_ = l.Close()
-		mu.Lock()
-		for c := range open {
-			_ = c.Close()
-		}
-		mu.Unlock()
-		all.Wait()
-	})
-	_, port, _ := net.SplitHostPort(l.Addr().String())
+	_, port, _ := net.SplitHostPort(channeltest.ServeOn(t, channeltest.Listen(t, "0.0.0.0"), handle))
 	return "http://127.0.0.1:" + port
 }
 
@@ -76,7 +42,7 @@ func newChannel(t testing.TB, change func(*Config, *egress.Config)) *Channel {
 		t.Fatal(err)
 	}
 	out := egress.Config{Policy: policy, Gate: egress.NewGate(64, 16), Budget: egress.NewBudget(2000, time.Minute),
-		Lookup: noNames}
+		Lookup: channeltest.NoNames}
 	config := Defaults("test")
 	config.ConnectTimeout, config.Timeout = 2*time.Second, 2*time.Second
 	if change != nil {
@@ -131,11 +97,6 @@ func message(t testing.TB, c *Channel, address string) *channels.Message {
 	}
 	return &channels.Message{ID: "msg_01234567890123456789012345", Provider: egress.ProviderKey(address),
 		Address: address, Target: 7, Attempt: 1, Variant: v, Update: sampleUpdate(), Payload: p}
-}
-
-// noNames fails: tests ask no real name server.
-func noNames(context.Context, string) ([]netip.Addr, error) {
-	return nil, &net.DNSError{Err: "no such host", IsNotFound: true}
 }
 
 // named lets URLs with a host name use a port of this machine.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/tocsin/tocsin/channels"
@@ -13,13 +12,6 @@ import (
 
 // formatTocsin is the only format so far; a target without one has it.
 const formatTocsin = "tocsin"
-
-const (
-	// maxUpdates and maxTimeline bound the timeline in a body: its newest entries,
-	// in number and in bytes of their messages.
-	maxUpdates  = 100
-	maxTimeline = 256 << 10
-)
 
 // payload is the body, the same bytes for every target of a variant.
 type payload struct{ json []byte }
@@ -58,23 +50,23 @@ type entry struct {
 }
 
 // Render writes the body: texts in the variant's locale where there is a
-// translation, internal details for private targets only, and the newest 100
-// entries of the timeline.
+// translation, internal details for private targets only, and the
+// timeline as far as [channels.Update.Recent] goes.
 func (c *Channel) Render(u *channels.Update, v channels.Variant) (channels.Payload, error) {
 	if v.Format != "" && v.Format != formatTocsin {
 		return nil, fmt.Errorf("the webhook format %q is not known; use %q", v.Format, formatTocsin)
 	}
-	text := translate(incident.Translation{Title: u.Title, Message: u.Message}, u.Translations, v.Locale)
+	text := u.Text(v.Locale)
 	b := body{
 		Type:      typeOf(u),
-		Timestamp: updatedAt(u),
+		Timestamp: u.At(),
 		Data: data{
 			Page: u.Page, IncidentID: u.IncidentID, Sequence: u.Sequence,
 			Status: u.Status, Impact: u.Impact,
 			Title: text.Title, Message: text.Message,
 			Affected: orEmpty(u.AffectedComponents), Components: u.Components,
-			StartedAt: u.StartedAt.UTC(), UpdatedAt: updatedAt(u), ResolvedAt: u.ResolvedAt.UTC(),
-			Updates: timeline(u.Timeline, v.Locale), Links: orEmpty(u.Links),
+			StartedAt: u.StartedAt.UTC(), UpdatedAt: u.At(), ResolvedAt: u.ResolvedAt.UTC(),
+			Updates: timeline(u, v.Locale), Links: orEmpty(u.Links),
 			Test: u.Test,
 		},
 	}
@@ -100,48 +92,12 @@ func typeOf(u *channels.Update) string {
 	return "incident.updated"
 }
 
-// updatedAt is when the producer says the update happened, or when it came in.
-func updatedAt(u *channels.Update) time.Time {
-	if u.UpdatedAt.IsZero() {
-		return u.AcceptedAt.UTC()
-	}
-	return u.UpdatedAt.UTC()
-}
-
-func timeline(all []channels.TimelineEntry, locale string) []entry {
+func timeline(u *channels.Update, locale string) []entry {
 	entries := []entry{}
-	size := 0
-	for _, t := range all[:min(len(all), maxUpdates)] {
-		text := translate(incident.Translation{Title: t.Title, Message: t.Message}, t.Translations, locale)
-		if size += len(text.Message); size > maxTimeline && len(entries) > 0 {
-			break
-		}
-		entries = append(entries, entry{t.Sequence, t.Status, text.Message, t.UpdatedAt.UTC()})
+	for _, e := range u.Recent(locale) {
+		entries = append(entries, entry{e.Sequence, e.Status, e.Message, e.UpdatedAt.UTC()})
 	}
 	return entries
-}
-
-// translate takes title and message from the closest translation that has them: of
-// "pt-BR", then "pt", then the update's own.
-func translate(own incident.Translation, all map[string]incident.Translation, locale string) incident.Translation {
-	var out incident.Translation
-	for locale != "" && (out.Title == "" || out.Message == "") {
-		t := all[locale]
-		if out.Title == "" {
-			out.Title = t.Title
-		}
-		if out.Message == "" {
-			out.Message = t.Message
-		}
-		locale = locale[:max(strings.LastIndexByte(locale, '-'), 0)]
-	}
-	if out.Title == "" {
-		out.Title = own.Title
-	}
-	if out.Message == "" {
-		out.Message = own.Message
-	}
-	return out
 }
 
 func orEmpty[T any](list []T) []T {

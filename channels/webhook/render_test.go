@@ -114,17 +114,17 @@ func TestBodyOfABareUpdate(t *testing.T) {
 func TestBodiesAreBounded(t *testing.T) {
 	u := sampleUpdate()
 	u.Timeline = make([]channels.TimelineEntry, 5000)
-	if _, b := render(t, u, channels.Variant{}); len(b.Data.Updates) != maxUpdates {
+	if _, b := render(t, u, channels.Variant{}); len(b.Data.Updates) != channels.MaxRecent {
 		t.Errorf("%d entries", len(b.Data.Updates))
 	}
 	for i := range u.Timeline {
 		u.Timeline[i].Message = strings.Repeat("<", 64<<10)
 	}
 	text, b := render(t, u, channels.Variant{})
-	if len(b.Data.Updates) != 4 || len(text) > maxTimeline+64<<10 {
+	if len(b.Data.Updates) != 4 || len(text) > channels.MaxRecentText+64<<10 {
 		t.Errorf("%d entries, %d bytes", len(b.Data.Updates), len(text))
 	}
-	u.Timeline[0].Message = strings.Repeat("x", 2*maxTimeline)
+	u.Timeline[0].Message = strings.Repeat("x", 2*channels.MaxRecentText)
 	if _, b := render(t, u, channels.Variant{}); len(b.Data.Updates) != 1 {
 		t.Errorf("%d entries; want the newest always", len(b.Data.Updates))
 	}

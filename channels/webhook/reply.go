@@ -32,8 +32,10 @@ type reply struct {
 	status     int
 	problem    string
 	retryAfter []byte
-	// words is the beginning of a body that is not a 2xx's.
+	// words is the beginning of a body that is not a 2xx's; more means that it is
+	// not, or not for certain, the whole of it.
 	words []byte
+	more  bool
 	// clean means that the answer ended where it should and nothing follows.
 	clean bool
 }
@@ -67,7 +69,7 @@ func (r *readers) put(done *reader) {
 
 // read takes one reply off c, interim ones before it included.
 func (r *reader) read(c *conn) reply {
-	for range maxInterim {
+	for range maxInterim + 1 {
 		status, problem := peekStatus(r.buf)
 		if status == 0 {
 			return reply{problem: problem}
@@ -176,9 +178,11 @@ func (r *reader) readBody(c *conn, from *bufio.Reader, length, limit int, out *r
 		case err == io.EOF && length == -1:
 			return endsChunks(from)
 		default:
+			out.more = err != io.EOF || r.exact.N > 0
 			return r.exact.N == 0
 		}
 	}
+	out.more = true
 	return r.exact.N == 0
 }
 

@@ -30,7 +30,7 @@ func (x *exchange) judge(r reply) channels.Result {
 	case r.status/100 == 3:
 		cause += ": redirects are not followed"
 	}
-	result.Detail = detail(cause, r.words, x.message.Secrets, x.url)
+	result.Detail = detail(cause, channels.Words{Text: r.words, More: r.more || len(r.words) == maxWords}, x.message.Secrets, x.url)
 	return result
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"path/filepath"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"github.com/tocsin/tocsin/internal/config"
 	"github.com/tocsin/tocsin/internal/egress"
 	"github.com/tocsin/tocsin/internal/feeds"
+	"github.com/tocsin/tocsin/internal/store"
 	"github.com/tocsin/tocsin/ratelimit"
 )
 
@@ -191,7 +193,9 @@ func (o *outlets) webhookConfig() webhook.Config {
 
 func (o *outlets) smtpConfig(unsubscribe func(int64) string) smtp.Config {
 	c := smtp.Defaults()
-	c.Unsubscribe = unsubscribe
+	if o.cfg.PublicListen != "" { // else nobody answers the links
+		c.Unsubscribe = unsubscribe
+	}
 	for _, r := range o.cfg.SMTP {
 		c.Relays = append(c.Relays, smtp.Relay{Name: r.Name, URL: r.URL, From: r.From, Connections: r.Connections})
 	}
@@ -207,11 +211,11 @@ func (o *outlets) smppConfig(s records, changed func([]int64), log *slog.Logger)
 		})
 	}
 	c.Receipt = func(ctx context.Context, r smpp.Receipt) error {
-		detail := r.State.String()
-		if r.Err != "" {
-			detail += " err " + r.Err
+		err := s.Receipt(ctx, r.Provider, r.MessageID, r.State == smpp.StateDelivered, r.Detail(), r.Done)
+		if errors.Is(err, store.ErrNotFound) {
+			return smpp.ErrUnknown
 		}
-		return s.Receipt(ctx, r.Provider, r.MessageID, r.State == smpp.StateDelivered, detail, r.Done)
+		return err
 	}
 	c.OptOut = func(ctx context.Context, _, number string) error {
 		ids, err := s.OptOut(ctx, incident.ChannelSMPP, number)

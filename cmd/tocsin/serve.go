@@ -14,7 +14,7 @@ type serveCommand struct {
 type configFlags struct {
 	Config       string `short:"c" placeholder:"FILE" help:"Configuration file (YAML)."`
 	Listen       string `placeholder:"ADDR" help:"Address of the API, intake and metrics (127.0.0.1:8080)."`
-	PublicListen string `placeholder:"ADDR" help:"Address of feeds and unsubscribe links; they are on --listen without it."`
+	PublicListen string `placeholder:"ADDR" help:"Address of feeds and unsubscribe links. Without it feeds are on --listen, and mails have no such links."`
 	Data         string `placeholder:"DIR" help:"Folder for everything that has to last (./data)."`
 	Queue        string `placeholder:"sqlite|URL" help:"sqlite, embedded, or an amqp:// URL of RabbitMQ."`
 }

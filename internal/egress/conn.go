@@ -1,7 +1,10 @@
 package egress
 
 import (
+	"crypto/tls"
+	"errors"
 	"net"
+	"os"
 	"sync"
 	"syscall"
 )
@@ -9,8 +12,10 @@ import (
 // Conn is a connection that holds one descriptor of the budget until it is closed.
 // Close and Abort may be called more than once and from any goroutine.
 type Conn struct {
-	net.Conn // the TLS connection, if it is one
+	net.Conn // secure, if there is one, else raw
 	raw      net.Conn
+	secure   *tls.Conn // on below; nil without TLS
+	below    *holdable
 	budget   *Budget
 	// closing runs once; who closes too waits for it, so that the descriptor is
 	// back in the budget when Close or Abort returns.
@@ -63,8 +68,34 @@ func (c *Conn) Abort() {
 // alone uses the connection. If it returns false, the connection must be closed.
 func (c *Conn) Quiet() bool {
 	c.quiet = false
-	if c.sys == nil || c.sys.Read(c.probe) != nil {
+	if c.sys == nil || c.readAhead() || c.sys.Read(c.probe) != nil {
 		return false
 	}
 	return c.quiet
+}
+
+// readAhead reports whether TLS has something for the reader, or its end, that it
+// took from the socket together with an earlier record.
+func (c *Conn) readAhead() bool {
+	if c.secure == nil {
+		return false
+	}
+	c.below.held = true
+	_, err := c.secure.Read(c.first[:])
+	c.below.held = false
+	return !errors.Is(err, os.ErrDeadlineExceeded)
+}
+
+// holdable is a connection that seems silent while it is held. TLS takes the error
+// for one that passes.
+type holdable struct {
+	net.Conn
+	held bool
+}
+
+func (h *holdable) Read(p []byte) (int, error) {
+	if h.held {
+		return 0, os.ErrDeadlineExceeded
+	}
+	return h.Conn.Read(p)
 }

@@ -151,7 +151,8 @@ func (d *Dialer) Handshake(ctx context.Context, conn *Conn, host string, deadlin
 	if err := conn.raw.SetDeadline(deadline); err != nil {
 		return handshakeError(err)
 	}
-	t := tls.Client(conn.raw, &tls.Config{
+	below := &holdable{Conn: conn.raw}
+	t := tls.Client(below, &tls.Config{
 		ServerName:         host,
 		RootCAs:            d.Roots,
 		MinVersion:         tls.VersionTLS12,
@@ -167,7 +168,7 @@ func (d *Dialer) Handshake(ctx context.Context, conn *Conn, host string, deadlin
 	if err != nil {
 		return handshakeError(err)
 	}
-	conn.Conn = t
+	conn.Conn, conn.secure, conn.below = t, t, below
 	if err := t.SetDeadline(time.Time{}); err != nil {
 		return handshakeError(err)
 	}

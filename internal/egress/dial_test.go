@@ -378,3 +378,62 @@ func TestQuietSeesWhatAnIdlePeerDid(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+// A record that came together with the one before is in memory, where the socket
+// doesn't show it.
+func TestQuietSeesWhatTLSHasReadAhead(t *testing.T) {
+	for _, version := range []uint16{tls.VersionTLS12, tls.VersionTLS13} {
+		authority := newAuthority(t)
+		here := func(c *x509.Certificate) { c.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)} }
+		cfg := &tls.Config{Certificates: []tls.Certificate{authority.issue(t, here)}, MinVersion: version, MaxVersion: version}
+		says := make(chan []string)
+		at := peer(t, "127.0.0.1:0", func(c net.Conn) {
+			wire := &gathering{Conn: c}
+			secure := tls.Server(wire, cfg)
+			if secure.Handshake() != nil {
+				return
+			}
+			for records := range says {
+				wire.gather = true
+				for _, record := range records {
+					_, _ = io.WriteString(secure, record)
+				}
+				_, _ = c.Write(wire.gathered)
+				wire.gathered = nil
+			}
+		})
+		d := newDialer(t, loopback, func(c *Config) { c.Roots = authority.pool })
+		c, err := d.Dial(t.Context(), Endpoint{Host: "127.0.0.1", Port: at.Port(), TLS: true}, 5*time.Second)
+		must(t, err)
+		must(t, c.SetDeadline(time.Now().Add(time.Minute)))
+		answer := make([]byte, 8)
+		for _, tc := range []struct {
+			records []string
+			quiet   bool
+		}{{[]string{"answer 1"}, true}, {[]string{"answer 2"}, true}, {[]string{"answer 3", "answer 4"}, false}} {
+			says <- tc.records
+			_, err := io.ReadFull(c, answer)
+			must(t, err)
+			if got := c.Quiet(); string(answer) != tc.records[0] || got != tc.quiet {
+				t.Errorf("%s: quiet is %t after %q of %q", tls.VersionName(version), got, answer, tc.records)
+			}
+		}
+		c.Abort()
+		close(says)
+	}
+}
+
+// gathering keeps what is written, once it is told to.
+type gathering struct {
+	net.Conn
+	gather   bool
+	gathered []byte
+}
+
+func (g *gathering) Write(b []byte) (int, error) {
+	if !g.gather {
+		return g.Conn.Write(b)
+	}
+	g.gathered = append(g.gathered, b...)
+	return len(b), nil
+}

@@ -110,13 +110,20 @@ func handshakeCause(err error) string {
 		return strings.TrimPrefix(alert.Error(), "tls: ")
 	}
 	switch {
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+	case ClosedByPeer(err):
 		return "closed by the peer"
 	case strings.Contains(err.Error(), "protocol version"):
 		// crypto/tls has no type for a server that chose a version we don't take.
 		return "protocol version not supported"
 	}
 	return "handshake failed"
+}
+
+// ClosedByPeer reports whether a read or write failed because the peer had closed or
+// reset the connection.
+func ClosedByPeer(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 // outOfFiles reports whether the process or the machine has no descriptor left.
