@@ -42,6 +42,9 @@ func (c *serveCommand) Run(ctx context.Context, p *program) error {
 	if err != nil {
 		return err
 	}
+	if err := newOutlets(cfg).check(); err != nil {
+		return err // before anything is waited for
+	}
 	if err := runEngine(ctx, cfg, p.stderr); err != nil {
 		return err
 	}

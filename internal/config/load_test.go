@@ -201,6 +201,20 @@ func TestProblems(t *testing.T) {
 		{"smtp twice", "smtp: [{name: a, url: smtp://h, from: a@b.example}, {name: a, url: smtp://h, from: a@b.example}]",
 			"smtp[1].name: is used twice"},
 		{"smpp", "smpp: [{name: a, url: smpp://h:0, source: STATUS PAGE LONG}]", "smpp[0].url: must be a URL such as smpp://"},
+		{"smtp tls", "smtp: [{name: a, url: \"smtp://h?tls=maybe\", from: a@b.example}]", "smtp[0].url: may end in ?tls=starttls (required"},
+		{"smtps and none", "smtp: [{name: a, url: \"smtps://h?tls=none\", from: a@b.example}]", "smtp[0].url: must not be smtps:// together"},
+		{"smtp user alone", "smtp: [{name: a, url: \"smtp://u@h\", from: a@b.example}]", "with user and password or neither"},
+		{"dkim without key", "smtp: [{name: a, url: smtp://h, from: a@b.example, dkim: {selector: s}}]", "tocsin.yaml:1:59: smtp[0].dkim.key_file: must name the file"},
+		{"dkim without selector", "smtp: [{name: a, url: smtp://h, from: a@b.example, dkim: {key_file: k}}]", "smtp[0].dkim.selector: must name the key in the DNS"},
+		{"dkim domain", "smtp: [{name: a, url: smtp://h, from: a@b.example, dkim: {key_file: k, selector: s, domain: a b}}]", "smtp[0].dkim.domain: must be a domain"},
+		{"mail domain", "mail: {domain: a b}", "tocsin.yaml:1:16: mail.domain: must be a name in the DNS"},
+		{"mail timeout", "mail: {final_timeout: 2h}", "mail.final_timeout: must be a duration from 1ms to 90s"},
+		{"sms timeout", "sms: {enquire_link: 0s}", "sms.enquire_link: must be a duration from 1s to 10m"},
+		{"smpp exclusive", "smpp: [{name: a, url: \"smpp://u:p@h\", source: A, binds: 2, exclusive: true}]", "smpp[0].binds: must be 1 for an exclusive account"},
+		{"smpp system_id", "smpp: [{name: a, url: \"smpp://0123456789abcdef:p@h\", source: A}]", "smpp[0].url: must have a system_id"},
+		{"smpp without user", "smpp: [{name: a, url: \"smpp://h\", source: A}]", "smpp[0].url: must be a URL such as smpp://system_id"},
+		{"rss entries", "rss: {entries: 0}", "rss.entries: must be a whole number from 1 to 1000"},
+		{"rss authority", "rss: {authority: \"a b\"}", "rss.authority: must be a host name"},
 		{"smpp source", "smpp: [{name: a, url: smpp://h, source: STATUS PAGE LONG}]", "smpp[0].source: must be up to 11"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -307,6 +321,33 @@ webhook: {rate: hush, hosts: {a.example: {rate: 5000/h}}}
 	}
 }
 
+// Whether passwords and mails are encrypted is no secret.
+func TestEncryptionOfRelaysIsPrinted(t *testing.T) {
+	c := mustLoad(t, `
+smtp:
+  - {name: a, url: "smtp://u:hush@h:25?tls=none", from: a@b.example, dkim: {selector: s, key_file: /etc/key.pem}}
+  - {name: b, url: "smtp://u:hush@h?tls=starttls", from: a@b.example}
+`, noEnv)
+	text := c.Redacted()
+	for _, want := range []string{"smtp://u:xxxxx@h:25?tls=none\n", "smtp://u:xxxxx@h?tls=starttls\n", "key_file: /etc/key.pem\n"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("lacks %q:\n%s", want, text)
+		}
+	}
+	if strings.Contains(text, "hush") {
+		t.Error(text)
+	}
+	if !c.SMTP[0].DKIM.Signs() || c.SMTP[1].DKIM.Signs() {
+		t.Error("only the first relay signs")
+	}
+	// What is no valid URL of a relay keeps nothing of its query.
+	for _, url := range []string{"smtp://u:hush@h?tls=none&password=hush", "smtp://h?hush", "amqp://h?hush"} {
+		if got := redactRelay(url); strings.Contains(got, "hush") {
+			t.Errorf("%s becomes %s", url, got)
+		}
+	}
+}
+
 // TestRedactedIsComplete reads what was printed back: nothing but secrets is
 // missing.
 func TestRedactedIsComplete(t *testing.T) {
@@ -314,6 +355,9 @@ func TestRedactedIsComplete(t *testing.T) {
 tokens: [xxxxxxxxxxxxxxxxxxxxx]
 egress: {allow: [10.0.0.0/8, "[fd00::/8]:8443"], source: [192.0.2.1]}
 webhook: {rate: 5000/h, hosts: {"[2001:db8::1]:8443": {rate: 1/s}, a.example: {timeout: 30s}}}
+mail: {templates: /etc/tocsin/mail, final_timeout: 90s}
+smtp: [{name: a, url: "smtps://h", from: a@b.example, dkim: {selector: s, key_file: k, domain: b.example}}]
+smpp: [{name: b, url: "smpp://u@h", source: "+14155550123", message_payload: true}]
 retry: {base: 1500ms}
 `, noEnv)
 	printed := strings.Replace(c.Redacted(), "- xxxxx\n", "- xxxxxxxxxxxxxxxxxxxxx\n", 1)
