@@ -75,7 +75,7 @@ func TestDocumentedMetrics(t *testing.T) {
 
 // TestDocumentedConfigurations loads every configuration that people may copy.
 func TestDocumentedConfigurations(t *testing.T) {
-	environ := func(name string) (string, bool) { return "secret", name == "AMQP_PASSWORD" }
+	environ := []string{"AMQP_PASSWORD=secret"}
 	readme := slices.DeleteFunc(fences(readDoc(t, "README.md")), func(f fence) bool { return f.language != "yaml" })
 	if len(readme) != 1 {
 		t.Fatalf("the README has %d configurations, not 1", len(readme))

@@ -33,7 +33,7 @@ func TestConfigurationAgreesWithChannels(t *testing.T) {
 		if err := os.WriteFile(file, text, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		return config.Load(file, func(string) (string, bool) { return "", false })
+		return config.Load(file, nil)
 	}
 	agree := func(what string, refused, opened error) {
 		t.Helper()

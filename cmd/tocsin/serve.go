@@ -67,7 +67,7 @@ func (f *configFlags) load(p *program) (*config.Config, error) {
 			settings = append(settings, s)
 		}
 	}
-	cfg, err := config.Load(f.Config, p.lookup, settings...)
+	cfg, err := config.Load(f.Config, p.environ, settings...)
 	if err != nil {
 		return nil, usageError(err)
 	}

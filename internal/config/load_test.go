@@ -16,20 +16,17 @@ import (
 
 const sample = "../../docs/samples/tocsin.yaml"
 
-func noEnv(string) (string, bool) { return "", false }
+var noEnv []string
 
-func envOf(pairs ...string) Lookup {
-	return func(name string) (string, bool) {
-		for i := 0; i < len(pairs); i += 2 {
-			if pairs[i] == name {
-				return pairs[i+1], true
-			}
-		}
-		return "", false
+func envOf(pairs ...string) []string {
+	var environ []string
+	for i := 0; i < len(pairs); i += 2 {
+		environ = append(environ, pairs[i]+"="+pairs[i+1])
 	}
+	return environ
 }
 
-func load(t *testing.T, yaml string, env Lookup, settings ...Setting) (*Config, error) {
+func load(t *testing.T, yaml string, env []string, settings ...Setting) (*Config, error) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "tocsin.yaml")
 	if err := os.WriteFile(path, []byte(yaml), 0o600); err != nil {
@@ -43,7 +40,7 @@ func load(t *testing.T, yaml string, env Lookup, settings ...Setting) (*Config, 
 	return c, err
 }
 
-func mustLoad(t *testing.T, yaml string, env Lookup, settings ...Setting) *Config {
+func mustLoad(t *testing.T, yaml string, env []string, settings ...Setting) *Config {
 	t.Helper()
 	c, err := load(t, yaml, env, settings...)
 	if err != nil {
@@ -270,6 +267,44 @@ func TestEnvironment(t *testing.T) {
 	}
 }
 
+func TestUnknownVariables(t *testing.T) {
+	const file = "tokens: [\"${TOCSIN_API_TOKEN}\"]\ndata: /x/$${TOCSIN_LITERAL}\n"
+	token := []string{"TOCSIN_API_TOKEN=hush-hush-hush-hush"}
+	for entry, want := range map[string]string{
+		"TOCSIN_LISTN=127.0.0.1:1":       "TOCSIN_LISTN: is not the variable of any key; did you mean TOCSIN_LISTEN?",
+		"TOCSIN_RETRYBASE=hush":          "TOCSIN_RETRYBASE: is not the variable of any key; did you mean TOCSIN_RETRY_BASE?",
+		"TOCSIN_Listen=127.0.0.1:1":      "TOCSIN_Listen: is not the variable of any key; did you mean TOCSIN_LISTEN?",
+		"TOCSIN_WEBHOOK_TIME_OUT=hush":   "did you mean TOCSIN_WEBHOOK_TIMEOUT?",
+		"TOCSIN_SMTP_PASSWORD=hush":      "TOCSIN_SMTP_PASSWORD: is not a setting: smtp can only be set in the file, where ${TOCSIN_SMTP_PASSWORD} may",
+		"TOCSIN_SMPP=hush":               "smpp can only be set in the file",
+		"TOCSIN_WEBHOOK_HOSTS=hush":      "webhook.hosts can only be set in the file",
+		"TOCSIN_SOMETHING_ELSE=hush":     "TOCSIN_SOMETHING_ELSE: is not the variable of any key, and the file does not use it",
+		"TOCSIN_LISTEN_PORT=8080":        "TOCSIN_LISTEN_PORT: is not the variable of any key",
+		"TOCSIN_=hush":                   "TOCSIN_: is not",
+		"TOCSIN_TOKEN=hush":              "",
+		"TOCSIN_EXCHANGE=x":              "",
+		"TOCSIN_TEST_AMQP_URL=x":         "",
+		"TOCSINS=x":                      "",
+		"tocsin_listn=x":                 "",
+		"TOCSIN_SERVICE_HOST=10.0.0.1":   "",
+		"TOCSIN_SERVICE_PORT=8080":       "",
+		"TOCSIN_SERVICE_PORT_HTTP=8080":  "",
+		"TOCSIN_PORT=tcp://10.0.0.1:80":  "",
+		"TOCSIN_PUBLIC_PORT=udp://10.1":  "",
+		"TOCSIN_PORT_80_TCP=tcp://10.1":  "",
+		"TOCSIN_PORT_80_TCP_ADDR=10.0.1": "",
+	} {
+		_, err := load(t, file, append(token, entry))
+		if text := fmt.Sprint(err); (err == nil) != (want == "") || !strings.Contains(text, want) && want != "" || strings.Contains(text, "hush") {
+			t.Errorf("%s: %v\nwant %s", entry, err, want)
+		}
+	}
+	// A file that can't be read still names what it uses.
+	if _, err := load(t, file+"[", token); err == nil || strings.Contains(err.Error(), "TOCSIN_") {
+		t.Error(err)
+	}
+}
+
 func TestListFromTheEnvironmentIsChecked(t *testing.T) {
 	_, err := load(t, "", envOf("TOCSIN_EGRESS_DENY", "10.0.0.0/8,nonsense"))
 	if err == nil || !strings.HasPrefix(err.Error(), "TOCSIN_EGRESS_DENY: egress.deny[1]: must be an address") {
@@ -278,7 +313,7 @@ func TestListFromTheEnvironmentIsChecked(t *testing.T) {
 }
 
 func TestExpansion(t *testing.T) {
-	env := envOf("A", "1", "B_2", "${A}")
+	env := environment{"A": "1", "B_2": "${A}"}
 	for text, want := range map[string]string{"": "", "x": "x", "${A}": "1", "a${A}b${B_2}c": "a1b${A}c", "$${A}": "${A}",
 		"$": "$", "$A": "$A", "}{": "}{"} {
 		if got, err := expand(text, env); err != nil || got != want {
@@ -307,7 +342,7 @@ webhook: {rate: hush, hosts: {a.example: {rate: 5000/h}}}
 		t.Errorf("the error is %v", err)
 	}
 	c, f := bare(), newFaults()
-	(&decoder{faults: f, env: noEnv}).document([]byte(yaml), c)
+	(&decoder{faults: f}).document([]byte(yaml), c)
 	var log strings.Builder
 	slog.New(slog.NewTextHandler(&log, nil)).Info("config", "config", c, "smtp", c.SMTP, "smpp", c.SMPP)
 	for name, text := range map[string]string{"Redacted": c.Redacted(), "%v": fmt.Sprintf("%v", c), "%+v": fmt.Sprintf("%+v", *c),
@@ -388,14 +423,14 @@ func FuzzLoad(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, yaml string) {
-		c, err := parse([]byte(yaml), "f.yaml", envOf("A", "value"), nil)
+		c, err := parse([]byte(yaml), "f.yaml", environment{"A": "value"}, nil)
 		if (c == nil) == (err == nil) {
 			t.Fatal("neither or both of a configuration and an error")
 		}
 		if err != nil {
 			return
 		}
-		again, err := parse([]byte(c.Redacted()), "again.yaml", noEnv, nil)
+		again, err := parse([]byte(c.Redacted()), "again.yaml", nil, nil)
 		if len(c.Tokens) > 0 || c.Queue != Embedded || strings.Contains(c.Redacted(), "${") {
 			return // what is redacted can't be loaded as it is
 		}
