@@ -91,6 +91,34 @@ func TestDocumentedConfigurations(t *testing.T) {
 	}
 }
 
+// TestDocumentedGroups holds what docs/producers.md and deploy/README.md say of the
+// queues against those that an engine has.
+func TestDocumentedGroups(t *testing.T) {
+	cfg := config.Default()
+	cfg.SMTP, cfg.SMPP = []config.SMTP{{Name: "ses"}, {Name: "spare"}}, []config.SMPP{{Name: "acme"}, {Name: "other"}}
+	if got := newOutlets(cfg).groupNames(); !slices.Equal(got, []string{"webhook", "rss", "smtp:ses", "smpp:acme"}) {
+		t.Errorf("the groups are %q", got)
+	}
+	doc := readDoc(t, "docs/producers.md")
+	for _, said := range []string{"`webhook`", "`rss`", "`smtp:<name>`", "`smpp:<name>`", "`tocsin.deliver.smtp:ses.urgent`"} {
+		if !strings.Contains(section(t, doc, "### What the engine declares"), said) {
+			t.Errorf("docs/producers.md does not have %s", said)
+		}
+	}
+	environ := []string{"TOCSIN_TOKEN=0123456789abcdef", "AMQP_PASSWORD=x", "SMTP_PASSWORD=x", "SMPP_PASSWORD=x"}
+	for _, file := range []string{"systemd", "compose"} {
+		cfg, err := config.Load(filepath.Join("..", "..", "deploy", file, "tocsin.yaml"), environ)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, group := range newOutlets(cfg).groupNames() {
+			if !strings.Contains(section(t, readDoc(t, "deploy/README.md"), "## RabbitMQ"), "`"+group+"`") {
+				t.Errorf("deploy/README.md does not have the group %s of deploy/%s", group, file)
+			}
+		}
+	}
+}
+
 // TestDocumentedDefaults holds the defaults in docs/configuration.md against the
 // code's.
 func TestDocumentedDefaults(t *testing.T) {
