@@ -12,7 +12,7 @@ PKG ?= ./...
 RUN ?=
 TESTFLAGS ?=
 # One package may take this long, broker starts included.
-TIMEOUT ?= 5m
+TIMEOUT ?= 15m
 FUZZTIME ?= 10s
 QUEUE ?= embedded
 ARGS ?=
@@ -24,7 +24,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 help: ## show this list
 	@echo "Tocsin: one incident in, every subscriber told."
 	@echo
-	@echo "  first time here?  make demo        one incident against 10,000 local webhooks"
+	@echo "  first time here?  make demo        one incident, 10,000 local webhooks, mailboxes, phones and feeds"
 	@echo "  before a commit:  make lint test"
 	@echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,7 +42,7 @@ deps: ## install what tests need: RabbitMQ, amqp-tools, gcc (apt; advice elsewhe
 	@internal/testenv/install.sh
 
 .PHONY: test
-test: deps bin/with-services ## test everything with -race and a private RabbitMQ [PKG=./… RUN=Name TIMEOUT=5m TESTFLAGS=…]
+test: deps bin/with-services ## test everything with -race and a private RabbitMQ [PKG=./… RUN=Name TIMEOUT=15m TESTFLAGS=…]
 	@$(SERVICES) go test -race -timeout $(TIMEOUT) $(if $(RUN),-run '$(RUN)') $(TESTFLAGS) $(PKG) 2>&1 | awk -f internal/testenv/summary.awk
 
 .PHONY: demo

@@ -152,6 +152,8 @@ type Message struct {
 	Variant Variant
 	Update  *Update
 	Payload Payload
+	// Written is for a [Teller] to call; nil where nobody wants to know.
+	Written func()
 }
 
 // Channel sends messages of one kind. All methods are safe for concurrent use.
@@ -171,6 +173,14 @@ type Channel interface {
 	// Close releases connections. It is called once, after the last Send
 	// returned.
 	Close() error
+}
+
+// Teller is implemented by a [Channel] that calls [Message.Written] in Send as
+// soon as the request is written and only the peer is waited for; again if it has to
+// write it again, and not at all where it doesn't come to that. The dispatcher uses it to
+// start no more at once than this machine has CPU for.
+type Teller interface {
+	TellsWritten()
 }
 
 // Coster is implemented by a [Channel] whose messages can take more than one

@@ -37,7 +37,7 @@ type Engine struct {
 	settler   *settler
 	snapshot  atomic.Pointer[Snapshot]
 
-	senders sync.WaitGroup
+	senders *senders
 	// sending ends when sends in flight have to be cut.
 	sending    context.Context
 	cutSending context.CancelFunc
@@ -64,6 +64,7 @@ func New(opt Options, p Ports) (*Engine, error) {
 		holdings:  holdings{by: make(map[int64][]*queue.Lease)},
 		claims:    make(chan []*queue.Lease), inbox: newInbox(), settler: newSettler(),
 	}
+	e.senders = newSenders(e.send)
 	e.snapshot.Store(new(Snapshot))
 	return e, nil
 }
@@ -120,6 +121,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	cut := time.AfterFunc(e.opt.DrainFor, e.cutSending)
 	defer cut.Stop()
 	scheduling.Wait()
+	e.senders.close()
 	e.settler.close()
 	settling.Wait()
 	if core.Err() != nil {

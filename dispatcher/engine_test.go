@@ -186,8 +186,9 @@ func (l hastyPlans) Audience(ctx context.Context, p *dispatcher.Plan, limit int)
 }
 
 func TestCrashBetweenTwoPages(t *testing.T) {
-	const targets = 9000 // three pages
+	const targets, page = 90, 40 // three pages
 	defended(t, lossless(map[int]int{1: targets}, targets), func(t *testing.T, w *world, defend bool) {
+		w.options = func(o *dispatcher.Options) { o.PlanPage = page }
 		w.subscribe(targets)
 		w.publish(incident.Investigating, "")
 		w.crash(dispatcher.FailPagePlanned, 2)
@@ -221,7 +222,7 @@ func (l blindClaims) Claim(ctx context.Context, epoch int64, until time.Time, r 
 }
 
 func TestTargetDeletedDuringAReplan(t *testing.T) {
-	const targets = 6000
+	const targets, page = 60, 40
 	gone := map[int64]bool{}
 	verdict := func(w *world) []string {
 		faults := w.faults(map[int]int{}, 0)
@@ -243,6 +244,7 @@ func TestTargetDeletedDuringAReplan(t *testing.T) {
 	}
 	defended(t, verdict, func(t *testing.T, w *world, defend bool) {
 		clear(gone)
+		w.options = func(o *dispatcher.Options) { o.PlanPage = page }
 		w.subscribe(targets)
 		w.publish(incident.Investigating, "")
 		w.crash(dispatcher.FailPagePlanned, 1) // a page is planned, nothing sent
@@ -438,8 +440,9 @@ func defended(t *testing.T, faults func(*world) []string, scenario func(t *testi
 	})
 }
 
-// quiet lets the engine run for long enough that nothing more happens.
-func (w *world) quiet() { time.Sleep(10 * time.Minute) }
+// quiet lets the engine run for long enough that nothing more happens: longer than
+// any lease and any wait for a retry in these tests.
+func (w *world) quiet() { time.Sleep(4 * time.Minute) }
 
 func TestOverlapOfBatchesForOneTarget(t *testing.T) {
 	// A target's address changes between plan and claim: the delivery goes
@@ -478,7 +481,7 @@ func TestStopEndsTheFanOutAndNotTheIncident(t *testing.T) {
 		}
 		time.Sleep(2 * time.Second)
 		sent := w.peer.sent(1)
-		time.Sleep(time.Hour)
+		w.quiet()
 		if n := w.peer.sent(1); n != sent {
 			t.Errorf("%d sends after the stop", n-sent)
 		}

@@ -72,6 +72,8 @@ type held struct {
 	index   int32     // in the lane's heap
 	epoch   uint32    // of the lane's breaker, at the start
 	verdict func(error)
+	// startedAt is set, steady, while it is in flight and counts as starting.
+	startedAt time.Time
 }
 
 func (h *held) key() slot { return slot{h.hold.lease.Incident, h.d.Target} }
@@ -119,6 +121,7 @@ type lane struct {
 	overflow     time.Time
 	throttles    [3]throttle
 	connFailed   bool // the last connect failed: the slow class
+	tells        bool // its sends say when their request is written
 
 	state   laneState
 	inReady [2]bool // in the urgent, the normal line

@@ -36,6 +36,9 @@ type Options struct {
 	Admission int
 	// MaxInFlight bounds the sends at once; it comes from the FD budget.
 	MaxInFlight int
+	// MaxStarting bounds those of them whose request is not written yet; 0 is
+	// no limit. More than the dials that may run at once only wait for those.
+	MaxStarting int
 	// LaneWait is the longest wait spent in memory; longer ones are the
 	// ledger's.
 	LaneWait time.Duration
@@ -47,6 +50,8 @@ type Options struct {
 	// ExpiresAfter is the life of an update that names no expires_at.
 	ExpiresAfter time.Duration
 
+	// PlanPage is how many targets one transaction of a plan covers.
+	PlanPage int
 	// SettleEvery is how long a result waits for others to share its
 	// transaction.
 	SettleEvery time.Duration
@@ -77,12 +82,14 @@ func DefaultOptions() Options {
 		Worker:       "worker",
 		Admission:    50_000,
 		MaxInFlight:  16_000,
+		MaxStarting:  256,
 		LaneWait:     30 * time.Second,
 		HoldFor:      100 * time.Second,
 		Lease:        150 * time.Second,
 		Backoff:      Backoff{Base: 2 * time.Second, Cap: time.Hour},
 		Breaker:      DefaultBreaker(),
 		ExpiresAfter: 24 * time.Hour,
+		PlanPage:     4000, // about 30 ms of the store's writer: settling never waits long behind it
 		SettleEvery:  5 * time.Millisecond,
 		RetryEvery:   500 * time.Millisecond,
 		ExpireEvery:  time.Second,
@@ -131,8 +138,8 @@ func (o *Options) check(p *Ports) error {
 		return errors.New("dispatcher: a meter and a logger are needed")
 	case len(o.Groups) == 0 || o.Policy == nil:
 		return errors.New("dispatcher: groups and their policy are needed")
-	case o.Admission < queue.MaxDeliveries || o.MaxInFlight < 1:
-		return fmt.Errorf("dispatcher: admission must be at least %d and MaxInFlight at least 1", queue.MaxDeliveries)
+	case o.Admission < queue.MaxDeliveries || o.MaxInFlight < 1 || o.PlanPage < 1:
+		return fmt.Errorf("dispatcher: admission must be at least %d, MaxInFlight and PlanPage at least 1", queue.MaxDeliveries)
 	}
 	for _, g := range o.Groups {
 		if p.Channels[channelOf(g.Name)] == nil {

@@ -9,10 +9,6 @@ import (
 	"github.com/tocsin/tocsin/queue"
 )
 
-// pageSize is how many targets one transaction of a plan covers: about 30 ms
-// of the store's writer, so that settling never waits long behind planning.
-const pageSize = 4000
-
 // planner holds the plans in progress. Plans of different incidents take
 // turns page by page, urgent ones first; those of one incident go one after
 // the other, so that audiences are planned in the order of the sequence.
@@ -172,7 +168,7 @@ func (e *Engine) planPage(ctx context.Context, p *Plan) (finished bool, err erro
 	var page *PlannedPage
 	err = e.insist(ctx, "plan", func() error {
 		defer func() { p.Recheck = true }() // should it fail
-		audience, err := e.ledger.Audience(ctx, p, pageSize)
+		audience, err := e.ledger.Audience(ctx, p, e.opt.PlanPage)
 		if err != nil {
 			return err
 		}

@@ -33,6 +33,7 @@ func (s *scheduler) lane(group, provider string) *lane {
 	l := s.lanes[key]
 	if l == nil {
 		l = newLane(group, provider, s.opt.Policy(group, provider))
+		l.tells = s.opt.Tells != nil && s.opt.Tells(group)
 		s.lanes[key] = l
 		if l.policy.Named {
 			s.named[key] = l
@@ -221,7 +222,7 @@ func (s *scheduler) relieve() {
 // start lets deliveries go: urgent lanes first, one delivery a turn, while
 // there are sends to be had.
 func (s *scheduler) start() {
-	for len(s.out.start) < startsPerStep && s.inFlight < s.opt.MaxInFlight && !s.draining {
+	for len(s.out.start) < startsPerStep && s.hasRoom() && !s.draining {
 		class := 0
 		l := s.ready[0].pop()
 		if l == nil {
@@ -242,6 +243,9 @@ func (s *scheduler) start() {
 		s.touch(l)
 	}
 }
+
+// hasRoom says whether this machine can take on one more send.
+func (s *scheduler) hasRoom() bool { return s.inFlight < s.opt.MaxInFlight && !s.young.full() }
 
 // startNext starts the first delivery of a ready lane, if the bucket and the
 // breaker let it.
@@ -274,6 +278,9 @@ func (s *scheduler) startNext(l *lane) {
 	if d.slow {
 		s.slow++
 	}
+	if l.tells {
+		s.young.add(d, s.now)
+	}
 	l.inFlight++
 	s.inFlight++
 	s.pool(l.group).inFlight++
@@ -299,11 +306,14 @@ func (s *scheduler) unpark() {
 // nextWake is when the scheduler has to be called again at the latest; zero if
 // only something new can change anything.
 func (s *scheduler) nextWake() time.Time {
-	if !s.draining && s.inFlight < s.opt.MaxInFlight && s.ready[0].len()+s.ready[1].len() > 0 {
-		return s.wall
-	}
 	var wake time.Time
-	if l := s.timers.min(); l != nil {
+	if !s.draining && s.inFlight < s.opt.MaxInFlight && s.ready[0].len()+s.ready[1].len() > 0 {
+		if !s.young.full() {
+			return s.wall
+		}
+		wake = s.wallOf(s.young.frees())
+	}
+	if l := s.timers.min(); l != nil && (wake.IsZero() || s.wallOf(l.wake).Before(wake)) {
 		wake = s.wallOf(l.wake)
 	}
 	if s.blocked > s.opt.Admission/4 {

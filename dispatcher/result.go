@@ -16,6 +16,7 @@ func (s *scheduler) cameBack(a *attempt) {
 		d.slow = false
 		s.slow--
 	}
+	s.young.remove(d)
 	d.state = 0
 	l.connFailed = r.NoConnection
 	s.progressed(l)

@@ -27,6 +27,7 @@ type scheduler struct {
 	slots   map[slot]*held    // oldest delivery held of each (incident, target)
 	ready   [2]line           // urgent, normal
 	slowers line              // lanes that wait for the slow class
+	young   starting
 	timers  heap[lane]
 	holds   []*hold // in the order of their deadlines; those ended are skipped
 
@@ -47,13 +48,17 @@ type scheduler struct {
 // schedulerOptions are a scheduler's fixed settings.
 type schedulerOptions struct {
 	Policy      func(group, provider string) ProviderPolicy
-	Admission   int           // deliveries held at most
-	MaxInFlight int           // sends at once: the FD budget
-	LaneWait    time.Duration // longer waits go to the ledger
-	HoldFor     time.Duration // a batch is settled by then, but for sends in flight
-	Backoff     Backoff
-	Breaker     BreakerPolicy
-	Rand        *rand.Rand
+	Admission   int // deliveries held at most
+	MaxInFlight int // sends at once: the FD budget
+	MaxStarting int // of those, whose request is not written yet; 0 is no limit
+	// Tells says of a group whether its sends say when their request is written;
+	// MaxStarting is for those.
+	Tells    func(group string) bool
+	LaneWait time.Duration // longer waits go to the ledger
+	HoldFor  time.Duration // a batch is settled by then, but for sends in flight
+	Backoff  Backoff
+	Breaker  BreakerPolicy
+	Rand     *rand.Rand
 }
 
 type laneKey struct{ group, provider string }
@@ -68,6 +73,7 @@ type poolCounts struct {
 // inputs is what happened since the last step.
 type inputs struct {
 	results  []attempt
+	written  []*held // in flight, and waiting for the peer alone
 	settled  []*held // of every_update targets: their outcome is durable
 	holds    []*hold
 	changed  map[int64]bool  // targets whose row changed
@@ -122,6 +128,7 @@ func newScheduler(now time.Time, opt schedulerOptions) *scheduler {
 		},
 	}
 	s.jammed.prev, s.jammed.next = &s.jammed, &s.jammed
+	s.young.limit = opt.MaxStarting
 	return s
 }
 
@@ -132,9 +139,13 @@ func (s *scheduler) step(now time.Time, in *inputs, out *outputs) {
 	s.now = s.base.Round(0).Add(now.Sub(s.base))
 	s.out = out
 
+	for _, d := range in.written {
+		s.young.remove(d)
+	}
 	for i := range in.results {
 		s.cameBack(&in.results[i])
 	}
+	s.young.age(s.now)
 	for _, h := range in.settled {
 		s.leave(h)
 	}

@@ -27,6 +27,8 @@ func runScheduler(t *testing.T, rt *rapid.T) {
 	r := newRig(t, func(o *schedulerOptions) {
 		o.Admission = rapid.IntRange(8, 200).Draw(rt, "admission")
 		o.MaxInFlight = rapid.IntRange(1, 40).Draw(rt, "maxInFlight")
+		o.MaxStarting = rapid.IntRange(0, 10).Draw(rt, "maxStarting")
+		o.Tells = func(string) bool { return true }
 		o.Backoff = Backoff{Base: time.Second, Cap: time.Minute}
 		// Breakers read the process's clock, and time here is the model's.
 		o.Breaker.Requests, o.Breaker.Connects = 1<<30, 1<<30
@@ -53,6 +55,9 @@ func runScheduler(t *testing.T, rt *rapid.T) {
 			for range rapid.IntRange(1, len(r.flying)).Draw(rt, "answers") {
 				in.results = append(in.results, m.answer())
 			}
+		case op == 8 && len(r.flying) > 0:
+			first := rapid.IntRange(0, len(r.flying)-1).Draw(rt, "written")
+			in.written = append(in.written, r.flying[first:]...)
 		case op == 7:
 			in.changed = map[int64]bool{int64(rapid.IntRange(0, 20).Draw(rt, "changed")): true}
 		default:

@@ -87,6 +87,15 @@ func (r *rig) check() error {
 	if blocked != r.s.blocked {
 		return fmt.Errorf("blocked = %d, counted %d", r.s.blocked, blocked)
 	}
+	starting := 0
+	for _, d := range r.flying {
+		if !d.startedAt.IsZero() {
+			starting++
+		}
+	}
+	if limit := r.s.opt.MaxStarting; starting != r.s.young.count || limit > 0 && starting > limit {
+		return fmt.Errorf("starting = %d, counted %d, the limit is %d", r.s.young.count, starting, limit)
+	}
 	if inFlight != r.s.inFlight || inFlight != len(r.flying) {
 		return fmt.Errorf("in flight = %d, lanes have %d, %d were started", r.s.inFlight, inFlight, len(r.flying))
 	}
@@ -539,6 +548,40 @@ func TestSchedulerSlowClass(t *testing.T) {
 			t.Fatalf("still holding %d", r.s.holding)
 		}
 	})
+}
+
+func TestSchedulerStartsNoMoreThanItCanWrite(t *testing.T) {
+	r := newRig(t, func(o *schedulerOptions) {
+		o.MaxStarting = 2
+		o.Tells = func(group string) bool { return group == "webhook" }
+	})
+	r.admit(1, to(1, "a"), to(2, "b"), to(3, "c"), to(4, "d"), to(5, "e"), to(6, "f"))
+	r.wantFlying(1, 2)
+	if want := r.now.Add(youth); !r.out.wake.Equal(want) {
+		t.Errorf("comes again at %v, want %v, when they are no longer young", r.out.wake, want)
+	}
+	r.step(inputs{written: r.flying[:1]})
+	r.wantFlying(1, 2, 3)
+	r.step(inputs{written: r.flying[:1]}) // again, as when it was written again
+	r.wantFlying(1, 2, 3)
+	r.answer(2, ok) // refused before it was written, say
+	r.wantFlying(1, 3, 4)
+	r.wait(youth - 1)
+	r.wantFlying(1, 3, 4)
+	r.wait(1)
+	r.wantFlying(1, 3, 4, 5, 6)
+	r.step(inputs{written: r.flying})
+}
+
+func TestSchedulerCountsOnlyThoseThatTell(t *testing.T) {
+	r := newRig(t, func(o *schedulerOptions) {
+		o.MaxStarting = 1
+		o.Tells = func(group string) bool { return group == "webhook" }
+	})
+	h := r.lease(1, to(1, "a"), to(2, "b"), to(3, "c"))
+	h.lease.Group = "rss"
+	r.step(inputs{holds: []*hold{h}})
+	r.wantFlying(1, 2, 3)
 }
 
 func TestSchedulerSameRowTwice(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tocsin/tocsin/channels"
@@ -18,6 +19,9 @@ type inbox struct {
 	mu   sync.Mutex
 	in   inputs
 	wake chan struct{}
+	// starved is how many written requests the scheduler has to hear of at once,
+	// because it can start nothing before; 0 while it can.
+	starved int
 }
 
 func newInbox() *inbox { return &inbox{wake: make(chan struct{}, 1)} }
@@ -27,6 +31,10 @@ func (b *inbox) put(add func(*inputs)) {
 	b.mu.Lock()
 	add(&b.in)
 	b.mu.Unlock()
+	b.nudge()
+}
+
+func (b *inbox) nudge() {
 	select {
 	case b.wake <- struct{}{}:
 	default:
@@ -37,23 +45,49 @@ func (b *inbox) result(a attempt) { b.put(func(in *inputs) { in.results = append
 
 func (b *inbox) settled(h []*held) { b.put(func(in *inputs) { in.settled = append(in.settled, h...) }) }
 
+// wrote takes a delivery whose request is written. The scheduler hears of it when
+// it next looks; if it waits for that, with some others.
+func (b *inbox) wrote(d *held) {
+	b.mu.Lock()
+	b.in.written = append(b.in.written, d)
+	wake := b.starved > 0 && len(b.in.written) >= b.starved
+	b.mu.Unlock()
+	if wake {
+		b.nudge()
+	}
+}
+
 func (b *inbox) drain() { b.put(func(in *inputs) { in.draining = true }) }
 
 // take swaps what waits for an empty one, whose room is used again.
 func (b *inbox) take(into *inputs) {
 	clear(into.results)
+	clear(into.written)
 	clear(into.holds)
 	clear(into.settled)
-	empty := inputs{results: into.results[:0], holds: into.holds[:0], settled: into.settled[:0]}
+	empty := inputs{results: into.results[:0], written: into.written[:0], holds: into.holds[:0], settled: into.settled[:0]}
 	b.mu.Lock()
 	*into, b.in = b.in, empty
+	b.starved = 0
 	b.mu.Unlock()
+}
+
+// starve asks to be woken when so many requests more are written.
+func (b *inbox) starve(n int) {
+	b.mu.Lock()
+	b.starved = n
+	enough := len(b.in.written) >= n
+	b.mu.Unlock()
+	if enough {
+		b.nudge()
+	}
 }
 
 // schedule drives the scheduler until everything is handed back after drain.
 func (e *Engine) schedule(ctx context.Context) error {
 	s := newScheduler(e.now(), schedulerOptions{
 		Policy: e.opt.Policy, Admission: e.opt.Admission, MaxInFlight: e.opt.MaxInFlight,
+		MaxStarting: e.opt.MaxStarting, Tells: e.tells,
 		LaneWait: e.opt.LaneWait, HoldFor: e.opt.HoldFor, Backoff: e.opt.Backoff, Breaker: e.opt.Breaker, Rand: e.opt.Rand,
 	})
 	var in inputs
@@ -67,8 +101,7 @@ func (e *Engine) schedule(ctx context.Context) error {
 		out.reset()
 		s.step(now, &in, &out)
 		for _, d := range out.start {
-			e.senders.Add(1)
-			go e.send(d)
+			e.senders.send(d)
 		}
 		e.settler.put(&out)
 		if now.Sub(snapped) >= snapshotEvery || s.draining {
@@ -77,6 +110,9 @@ func (e *Engine) schedule(ctx context.Context) error {
 		}
 		if s.draining && s.holding == 0 {
 			return nil
+		}
+		if s.young.full() {
+			e.inbox.starve(max(e.opt.MaxStarting/4, 1))
 		}
 		// Come back for the next thing due, and to keep the figures fresh.
 		wait := snapshotEvery
@@ -105,10 +141,49 @@ func (e *Engine) schedule(ctx context.Context) error {
 // snapshotEvery is how old the figures of Snapshot may be.
 const snapshotEvery = 250 * time.Millisecond
 
+// senders are the goroutines that send, one for each send in flight. Some stay for
+// the next: their stacks have grown to what a send needs, which costs more than
+// the rest of a new goroutine.
+type senders struct {
+	sync.WaitGroup
+	one  func(*held)
+	next chan *held // taken by those that wait for work
+	idle atomic.Int32
+}
+
+// idleSenders is how many stay.
+const idleSenders = 2048
+
+func newSenders(one func(*held)) *senders {
+	return &senders{one: one, next: make(chan *held)}
+}
+
+func (s *senders) send(d *held) {
+	select {
+	case s.next <- d:
+	default:
+		s.Go(func() { s.run(d) })
+	}
+}
+
+func (s *senders) run(d *held) {
+	for d != nil {
+		s.one(d)
+		if s.idle.Add(1) > idleSenders {
+			s.idle.Add(-1)
+			return
+		}
+		d = <-s.next
+		s.idle.Add(-1)
+	}
+}
+
+// close lets those end that wait for work; there is none any more.
+func (s *senders) close() { close(s.next) }
+
 // send makes one attempt. The result goes to the scheduler, whatever happens
 // on the way.
 func (e *Engine) send(d *held) {
-	defer e.senders.Done()
 	a := attempt{held: d, sentAt: e.now()}
 	a.result = e.attempt(d)
 	a.doneAt = e.now()
@@ -138,11 +213,18 @@ func (e *Engine) attempt(d *held) (r channels.Result) {
 		ID:       incident.DeliveryID(u.Page, u.IncidentID, u.Sequence, strconv.FormatInt(d.d.Target, 10)),
 		Provider: d.lane.provider, Address: d.d.Address, Target: d.d.Target, Secrets: d.d.Secrets,
 		Attempt: d.attempt + 1, Variant: v, Update: u, Payload: payload,
+		Written: func() { e.inbox.wrote(d) },
 	})
 	if r.Class == 0 {
 		r.Class = channels.Temporary
 	}
 	return r
+}
+
+// tells says whether the channel of a group says when a request is written.
+func (e *Engine) tells(group string) bool {
+	_, ok := e.channels[channelOf(group)].(channels.Teller)
+	return ok
 }
 
 // variantOf returns which rendering a delivery gets.

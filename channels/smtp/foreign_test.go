@@ -311,7 +311,7 @@ func TestSMTPSinkRefusals(t *testing.T) {
 
 // The relay of the demo finds each mail in its thread, once.
 func TestThePeerOfTheDemo(t *testing.T) {
-	p, err := peers.StartSMTP(peers.SMTPOptions{})
+	p, err := peers.StartSMTP(peers.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

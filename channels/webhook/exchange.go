@@ -91,6 +91,9 @@ func (x *exchange) write(c *conn) (made bool, err error) {
 		return false, err
 	}
 	_, err = c.Write(wire)
+	if x.message.Written != nil {
+		x.message.Written()
+	}
 	return true, err
 }
 

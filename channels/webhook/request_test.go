@@ -157,3 +157,23 @@ func FuzzSignature(f *testing.F) {
 		}
 	})
 }
+
+// TestWrittenIsToldBeforeTheAnswer has a peer that answers only once it was told.
+func TestWrittenIsToldBeforeTheAnswer(t *testing.T) {
+	told := make(chan struct{})
+	url := serve(t, func(c net.Conn) {
+		if request(bufio.NewReader(c)) {
+			select {
+			case <-told:
+			case <-t.Context().Done():
+			}
+			_, _ = io.WriteString(c, answerOK)
+		}
+	})
+	c := newChannel(t, nil)
+	m := message(t, c, url)
+	m.Written = func() { close(told) }
+	if r := c.Send(t.Context(), m); r.Class != channels.Delivered {
+		t.Errorf("%+v", r)
+	}
+}

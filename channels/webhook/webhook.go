@@ -63,13 +63,19 @@ type Channel struct {
 	readers readers
 }
 
-var _ channels.Channel = (*Channel)(nil)
+var (
+	_ channels.Channel = (*Channel)(nil)
+	_ channels.Teller  = (*Channel)(nil)
+)
 
 // New returns a channel that connects by dialer, whose policy it applies to every
 // address. All fields of config must be set.
 func New(config Config, dialer *egress.Dialer) *Channel {
 	return &Channel{config: config, dialer: dialer, idle: newPool(config.IdlePerHost, dialer.Budget)}
 }
+
+// TellsWritten implements [channels.Teller].
+func (c *Channel) TellsWritten() {}
 
 // Close closes the idle connections.
 func (c *Channel) Close() error {

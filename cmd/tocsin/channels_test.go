@@ -29,7 +29,7 @@ func freeAddr(t *testing.T) string {
 // TestServeTellsMailboxesPhonesAndFeeds runs the engine as it is configured for
 // mail, SMS and feeds, against peers, and follows one incident through them.
 func TestServeTellsMailboxesPhonesAndFeeds(t *testing.T) {
-	relay, err := peer.StartSMTP(peer.SMTPOptions{})
+	relay, err := peer.StartSMTP(peer.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

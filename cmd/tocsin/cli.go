@@ -23,7 +23,7 @@ type commands struct {
 	Targets    targetsCommand    `cmd:"" help:"Import, list and test who is told."`
 	Incidents  incidentsCommand  `cmd:"" help:"List incidents."`
 	Deliveries deliveriesCommand `cmd:"" help:"Say who was told of an incident, who not, and why."`
-	Demo       demoCommand       `cmd:"" help:"Tell 10,000 local webhooks of an incident, and prove it."`
+	Demo       demoCommand       `cmd:"" help:"Tell 10,000 local targets of an incident, and prove it."`
 	Config     configCommand     `cmd:"" help:"Check or print a configuration."`
 	Completion completionCommand `cmd:"" help:"Print a script that completes this command line in a shell."`
 	Version    versionCommand    `cmd:"" help:"Print the version."`
@@ -84,7 +84,7 @@ func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io
 func (p *program) run(ctx context.Context, args []string) error {
 	parser, err := kong.New(&commands{}, kong.Name("tocsin"), kong.Description(description),
 		kong.Writers(p.stdout, p.stderr), kong.NoDefaultHelp(), kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
-		kong.Vars{"mix": peer.DefaultMix().String()}, kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(p))
+		kong.Vars{"mix": peer.DefaultMix().String(), "channels": defaultChannels}, kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(p))
 	if err != nil {
 		panic("tocsin: the command line is defined wrongly: " + err.Error())
 	}

@@ -1,32 +1,26 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
-
-	"github.com/dustin/go-humanize"
 
 	"github.com/tocsin/tocsin/incident"
 	"github.com/tocsin/tocsin/internal/peer"
 )
 
 type demoCommand struct {
-	Targets   int           `default:"10000" help:"How many webhooks there are, each a host of its own (10,000)."`
+	Targets   int           `default:"10000" help:"How many targets there are (10,000)."`
+	Channels  string        `default:"${channels}" placeholder:"SHARES" help:"Which part of them is on which channel, in percent (${channels})."`
 	Queue     string        `default:"sqlite" placeholder:"sqlite|URL" help:"sqlite, embedded, or an amqp:// URL of RabbitMQ, where the demo keeps to names of its own."`
-	Mix       string        `default:"${mix}" placeholder:"MIX" help:"Which part of the targets fails how, in percent; the others are healthy (${mix})."`
-	Hold      time.Duration `help:"Healthy targets answer only after this, at most 30s."`
+	Mix       string        `default:"${mix}" placeholder:"MIX" help:"Which part of the webhooks fails how, in percent; the others are healthy (${mix})."`
+	Hold      time.Duration `help:"Healthy webhooks answer only after this, at most 30s."`
 	Pause     time.Duration `default:"2s" help:"Least time between two updates."`
+	Linger    time.Duration `help:"Keep the engine for this long after the report, to look at its live page; Ctrl-C ends it."`
 	Publisher string        `placeholder:"COMMAND" help:"With a broker: a shell command that publishes the event on its stdin instead of us; $$TOCSIN_QUEUE is the URL, $$TOCSIN_EXCHANGE the exchange."`
 	JSON      bool          `name:"json" help:"Print the report as JSON."`
 	Keep      bool          `help:"Keep the folder with the data and logs, and what is on the broker."`
@@ -34,22 +28,28 @@ type demoCommand struct {
 
 // Help is shown by --help.
 func (*demoCommand) Help() string {
-	return `Starts an engine and, in a process of their own, webhook receivers on as many loopback addresses: most answer at ` +
-		`once, some are slow, some refuse with 429 or 500 at first, some never answer, some are dead. Then it publishes an ` +
-		`incident with three updates and reports how everyone heard of it. What counts is what the receivers saw: nothing ` +
-		`may be lost, sent twice or sent out of order, and the engine's ledger must say the same. Nothing is left behind.
+	return `Starts an engine and, in processes of their own, everyone it tells: webhooks on as many loopback addresses, a mail ` +
+		`relay with its mailboxes, an SMS centre with its phones, and a reader of its feeds. Most webhooks answer at once, some ` +
+		`are slow, some refuse with 429 or 500 at first, some never answer, some are dead; some mailboxes and phones are slow, ` +
+		`refuse at first, or are gone. Then it publishes an incident with three updates and reports how everyone heard of it. ` +
+		`What counts is what the receivers saw: nothing may be lost, sent twice or sent out of order, and the engine's ledger ` +
+		`must say the same. Nothing is left behind.
 
     tocsin demo
     tocsin demo --targets 1000 --json | jq .p99_ms
-    tocsin demo --mix silent=5,429=5:1s-2s:x2,500=5
-    tocsin demo --mix "" --hold 1s
+    tocsin demo --linger 5m
+    tocsin demo --channels webhook=100 --mix silent=5,429=5:1s-2s:x2,500=5
+    tocsin demo --channels webhook=100 --mix "" --hold 1s
+    tocsin demo --channels smtp=90,smpp=10
     tocsin demo --queue amqp://guest:guest@127.0.0.1:5672/
     tocsin demo --queue amqp://… --publisher 'amqp-publish -u $TOCSIN_QUEUE -e $TOCSIN_EXCHANGE -r any -p'
 
-Kinds in a mix: slow, 429, 500 (both at first only), silent, dead (500 for good), gone (410), reset. Latency is from the ` +
-		`moment the event was accepted (202 or confirm) to the moment the receiver answered, of healthy targets; ` +
-		`deliveries_per_s is what they got, divided by the time in which they got it; wall_s begins with the first event and ` +
-		`ends when every delivery is closed.
+Channels are webhook, smtp, smpp and rss; their shares are 100 together, and --channels webhook=100 is what to compare with ` +
+		`engines that know webhooks alone. Kinds in a mix: slow, 429, 500 (both at first only), silent, dead (500 for good), ` +
+		`gone (410), reset. Latency is from the moment the event was accepted (202 or confirm) to the moment the receiver ` +
+		`answered, or a reader who looks four times a second saw it in a feed, of healthy targets; deliveries_per_s is what ` +
+		`they got, divided by the time in which they got it; wall_s begins with the first event and ends when every delivery ` +
+		`is closed.
 
 Exit codes: 0 every promise was kept; 1 one was not; 3 the broker isn't there.`
 }
@@ -71,7 +71,11 @@ func (c *demoCommand) Run(ctx context.Context, p *program) (err error) {
 	if c.JSON {
 		err = json.NewEncoder(p.stdout).Encode(report)
 	} else {
-		err = report.print(p.stdout)
+		err = report.print(p.stdout, d.channels)
+	}
+	if err == nil && c.Linger > 0 {
+		fmt.Fprintf(d.stderr, "The engine is kept for %v, live page http://%s/. Ctrl-C ends it.\n", c.Linger, d.listen)
+		_ = sleep(ctx, c.Linger) // ends early because the user said so
 	}
 	if err == nil && !report.kept() {
 		return errors.New("the demo failed: a promise was not kept; see the report, and the logs with --keep")
@@ -79,17 +83,18 @@ func (c *demoCommand) Run(ctx context.Context, p *program) (err error) {
 	return err
 }
 
-// demo is one run: two children, a folder, an incident.
+// demo is one run: an engine, a peer for each channel, a folder, an incident.
 type demo struct {
 	*program
 	command  *demoCommand
-	mix      peer.Mix
+	channels []*demoChannel
 	folder   string
 	incident string
 
-	peers, engine *child
-	receivers     peerAddress
-	api           *client
+	listen, public string // where the engine is to be
+	config         string // its file; "" before there is one
+	engine         *child
+	api            *client
 }
 
 func (c *demoCommand) prepare(p *program) (*demo, error) {
@@ -102,18 +107,34 @@ func (c *demoCommand) prepare(p *program) (*demo, error) {
 		return nil, usageError(fmt.Errorf("--targets must be from 1 to %d", peer.MaxTargets))
 	case c.Hold < 0 || c.Hold > maxHold:
 		return nil, usageError(fmt.Errorf("--hold must be from 0s to %v", maxHold))
+	case c.Linger < 0:
+		return nil, usageError(errors.New("--linger must not be negative"))
 	case c.Queue != "sqlite" && !overBroker(c.Queue):
 		return nil, usageError(errors.New("--queue must be sqlite or an amqp:// URL"))
 	case c.Publisher != "" && c.Queue == "sqlite":
 		return nil, usageError(errors.New("--publisher needs a broker to publish to; name it with --queue"))
 	}
+	channels, err := parseChannels(c.Channels, c.Targets)
+	if err != nil {
+		return nil, usageError(err)
+	}
 	mix.Hold = c.Hold
+	for _, channel := range channels {
+		if channel.name == incident.ChannelWebhook {
+			channel.mix = mix
+		}
+	}
+	addresses, err := freeAddresses(2)
+	if err != nil {
+		return nil, err
+	}
 	parent, _ := p.lookup("TMPDIR")
 	folder, err := os.MkdirTemp(parent, "tocsin-demo-")
 	if err != nil {
 		return nil, fmt.Errorf("folder of the demo: %w", err)
 	}
-	return &demo{program: p, command: c, mix: mix, folder: folder, incident: newID("DEMO")[:12]}, nil
+	return &demo{program: p, command: c, channels: channels, folder: folder, incident: newID("DEMO")[:12],
+		listen: addresses[0], public: addresses[1]}, nil
 }
 
 // clean ends what still runs and removes the folder. It is called once, however
@@ -122,9 +143,12 @@ func (d *demo) clean(keep bool) error {
 	if d.api != nil {
 		d.api.close()
 	}
-	for _, c := range []*child{d.engine, d.peers} {
-		if c != nil {
-			_ = c.stop(5 * time.Second) // how it ended was told where it mattered
+	if d.engine != nil {
+		_ = d.engine.stop(5 * time.Second) // how it ended was told where it mattered
+	}
+	for _, c := range d.channels {
+		if c.peers != nil {
+			_ = c.peers.stop(5 * time.Second)
 		}
 	}
 	var err error
@@ -164,19 +188,24 @@ func (d *demo) run(ctx context.Context) (*demoReport, error) {
 	if err != nil {
 		return nil, err
 	}
+	// Feeds can be read only while the engine is there.
+	if err := w.collect(ctx); err != nil {
+		return nil, err
+	}
 	peak := d.engine.peakMB()
-	if err := d.engine.stop(30 * time.Second); err != nil {
+	if d.command.Linger == 0 {
+		if err := d.engine.stop(30 * time.Second); err != nil {
+			return nil, err
+		}
+		// With the engine gone all its requests have ended: the receipts are whole.
+		if err := w.untilQuiet(ctx, d.timeout()); err != nil {
+			return nil, err
+		}
+	}
+	if err := w.askForReports(ctx); err != nil {
 		return nil, err
 	}
-	// With the engine gone all its requests have ended: the receipts are whole.
-	if err := w.untilQuiet(ctx, d.timeout()); err != nil {
-		return nil, err
-	}
-	received, err := w.peersReport(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return w.report(ledger, received, peak), nil
+	return w.report(ledger, peak), nil
 }
 
 // environ is ours without what would change the engine's configuration.
@@ -188,122 +217,4 @@ func (d *demo) environ(more ...string) []string {
 		}
 	}
 	return append(kept, more...)
-}
-
-func (d *demo) startPeers(ctx context.Context) (err error) {
-	d.peers, err = startChild("peers", d.folder, d.environ(), "peer", "webhook", "--mix", d.mix.String(), "--hold", d.mix.Hold.String(),
-		"--receipts", filepath.Join(d.folder, "receipts"))
-	if err != nil {
-		return err
-	}
-	line, err := bufio.NewReader(d.peers.stdout).ReadBytes('\n')
-	if err == nil {
-		err = json.Unmarshal(line, &d.receivers)
-	}
-	if err != nil {
-		return fmt.Errorf("the peers did not say where they listen (%w): %w", err, cmp.Or(d.peers.stop(time.Second), errors.New("no reason given")))
-	}
-	return ctx.Err()
-}
-
-// timeout is what a webhook is given: longer than the slowest that answers, as
-// far as the configuration allows.
-func (d *demo) timeout() time.Duration {
-	longest := d.mix.Hold
-	for _, s := range d.mix.Shares {
-		if s.Kind == peer.Slow {
-			longest = max(longest, s.Max)
-		}
-	}
-	return min(longest+3*time.Second, time.Minute)
-}
-
-// startEngine runs `serve` as anybody would, with a configuration that lets it
-// talk to loopback, and with retries short enough to watch.
-func (d *demo) startEngine(ctx context.Context) error {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return fmt.Errorf("find a free port: %w", err)
-	}
-	address := listener.Addr().String()
-	listener.Close()
-	config := fmt.Sprintf(`listen: %s
-data: %q
-deployment: %s
-egress: {allow: ["127.0.0.0/8:%d"], http: true}
-webhook: {connect_timeout: 2s, timeout: %s}
-retry: {base: 500ms, cap: 4s, expires_after: 1h}
-`, address, filepath.Join(d.folder, "data"), d.deployment(), d.receivers.Port, d.timeout())
-	file := filepath.Join(d.folder, "tocsin.yaml")
-	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
-		return fmt.Errorf("configuration of the demo: %w", err)
-	}
-	// The queue's URL may hold a password: it is passed where ps doesn't show it.
-	d.engine, err = startChild("engine", d.folder, d.environ("TOCSIN_QUEUE="+d.command.Queue), "serve", "--config", file)
-	if err != nil {
-		return err
-	}
-	if d.api, err = newClient("http://"+address, &program{}); err != nil {
-		return err
-	}
-	return d.engine.awaitReady(ctx, time.Minute, d.api.ready)
-}
-
-func (d *demo) importTargets(ctx context.Context) error {
-	fmt.Fprintf(d.stderr, "Importing %s targets …\n", humanize.Comma(int64(d.command.Targets)))
-	lines, write := io.Pipe()
-	wrote := make(chan struct{})
-	go func() {
-		defer close(wrote)
-		out := bufio.NewWriterSize(write, 64<<10)
-		for n := 1; n <= d.command.Targets; n++ {
-			fmt.Fprintf(out, `{"channel":"webhook","address":%q,"external_id":"demo-%d"}`+"\n", peer.TargetURL(n, d.receivers.Port), n)
-		}
-		write.CloseWithError(out.Flush())
-	}()
-	result, err := d.api.importTargets(ctx, "application/x-ndjson", lines)
-	lines.Close() // frees the writer if the engine stopped reading
-	<-wrote
-	if err != nil {
-		return err
-	}
-	if result.Accepted != d.command.Targets {
-		var b bytes.Buffer
-		err := result.report(&program{stdout: &b, stderr: &b})
-		return fmt.Errorf("the engine did not take all targets: %w\n%s", err, b.String())
-	}
-	return nil
-}
-
-// updates is the story the demo tells.
-var updates = [...]struct {
-	status         incident.Status
-	title, message string
-}{
-	{incident.Investigating, "Checkout fails for some customers", "We see errors in checkout and look into it."},
-	{incident.Identified, "Checkout fails for some customers", "A database ran out of connections. We move traffic away."},
-	{incident.Resolved, "Checkout works again", "All checkouts succeed since 05:12 UTC. We are sorry."},
-}
-
-// event is the nth update, from 1.
-func (d *demo) event(n int, started, now time.Time) ([]byte, error) {
-	u := updates[n-1]
-	e := &incident.Event{IncidentID: d.incident, Status: u.status, Impact: incident.ImpactCritical, Title: u.title, Message: u.message,
-		AffectedComponents: []string{"checkout", "payments-api"}, StartedAt: started, UpdatedAt: now, ExpiresAt: now.Add(d.expiry()),
-		UpdateID: d.updateID(n)}
-	if u.status.Terminal() {
-		e.ResolvedAt = now
-	}
-	if err := e.Validate(); err != nil {
-		return nil, fmt.Errorf("event of the demo: %w", err)
-	}
-	return incident.Encode(e)
-}
-
-func (d *demo) updateID(n int) string { return fmt.Sprintf("%s-%d", d.incident, n) }
-
-// expiry is when attempts on dead targets end: soon enough to wait for, late
-// enough for a slow machine to reach everyone else.
-func (d *demo) expiry() time.Duration {
-	return 15*time.Second + d.timeout() + time.Duration(d.command.Targets)*time.Millisecond
 }

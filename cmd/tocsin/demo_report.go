@@ -2,14 +2,9 @@ package main
 
 import (
 	"cmp"
-	"fmt"
-	"io"
-	"maps"
 	"math"
 	"slices"
-	"strings"
-
-	"github.com/dustin/go-humanize"
+	"time"
 
 	"github.com/tocsin/tocsin/incident"
 	"github.com/tocsin/tocsin/internal/peer"
@@ -25,29 +20,52 @@ type demoReport struct {
 	// was closed.
 	WallS    float64                   `json:"wall_s"`
 	Outcomes map[string]map[string]int `json:"outcomes"`
+	// Of all channels together.
+	faultCounts
 
-	Open            int `json:"open"`
-	Lost            int `json:"lost"`
-	Duplicates      int `json:"duplicates"`
-	OrderViolations int `json:"order_violations"`
-	// IDFaults, Unreceived and Unrecorded are those of [peer.Verdict]: webhook-ids
-	// mixed up, and where ledger and receipts differ.
-	IDFaults   int `json:"id_faults"`
-	Unreceived int `json:"unreceived"`
-	Unrecorded int `json:"unrecorded"`
-	// Invalid counts, by reason, requests that no receiver could have understood.
-	Invalid map[string]int `json:"invalid_requests"`
-
+	// The latencies of the healthy, of all channels together.
 	P50MS          float64 `json:"p50_ms"`
 	P99MS          float64 `json:"p99_ms"`
 	DeliveriesPerS float64 `json:"deliveries_per_s"`
 	PeakRSSMB      float64 `json:"peak_rss_mb"`
 
-	Healthy healthyReport `json:"healthy"`
-	Causes  []causeReport `json:"causes"`
-	Faults  []string      `json:"faults,omitempty"`
+	Healthy  healthyReport             `json:"healthy"`
+	Channels map[string]*channelReport `json:"channels"`
+	Causes   []causeReport             `json:"causes"`
+	Faults   []string                  `json:"faults,omitempty"`
+}
 
-	requests, refused int
+// faultCounts are 0 where every promise was kept.
+type faultCounts struct {
+	Open            int `json:"open"`
+	Lost            int `json:"lost"`
+	Duplicates      int `json:"duplicates"`
+	OrderViolations int `json:"order_violations"`
+	// IDFaults, Unreceived and Unrecorded are those of [peer.Verdict]: keys mixed
+	// up, and where ledger and receipts differ.
+	IDFaults   int `json:"id_faults"`
+	Unreceived int `json:"unreceived"`
+	Unrecorded int `json:"unrecorded"`
+	// Invalid counts, by reason, what no receiver could have understood.
+	Invalid map[string]int `json:"invalid_requests"`
+}
+
+// channelReport is one channel's part, as its peer counted.
+type channelReport struct {
+	Targets int `json:"targets"`
+	Healthy int `json:"healthy"`
+	// Delivered counts the deliveries that were answered 2xx, Requests what they
+	// and the others took, Refused the connections that were reset.
+	Delivered int `json:"delivered"`
+	Requests  int `json:"requests"`
+	Refused   int `json:"refused"`
+	faultCounts
+	// Of the healthy, as in [healthyReport] and [demoReport].
+	Untold         int     `json:"untold"`
+	P50MS          float64 `json:"p50_ms"`
+	P99MS          float64 `json:"p99_ms"`
+	MaxMS          float64 `json:"max_ms"`
+	DeliveriesPerS float64 `json:"deliveries_per_s"`
 }
 
 // healthyReport is of the targets that answer at once, or after --hold.
@@ -71,106 +89,105 @@ type healthyUpdateReport struct {
 }
 
 type causeReport struct {
+	Channel string `json:"channel"`
 	Outcome string `json:"outcome"`
 	Detail  string `json:"detail"`
 	Count   int    `json:"count"`
 }
 
-func (w *demoWatch) report(l *ledger, received *peer.Report, peakMB float64) *demoReport {
-	v := w.judge.Verdict()
-	r := &demoReport{Targets: w.command.Targets, Updates: w.sent, Queue: "sqlite", WallS: round(w.ended.Sub(w.updates[0].accepted).Seconds()),
-		Outcomes: l.outcomes, Open: v.Open, Lost: v.Lost, Duplicates: v.Duplicates, OrderViolations: v.OrderViolations,
-		IDFaults: v.IDFaults, Unreceived: v.Unreceived, Unrecorded: v.Unrecorded, Invalid: received.Invalid,
-		PeakRSSMB: round(peakMB), Faults: v.Examples, requests: v.Requests, refused: received.Refused}
+func (w *demoWatch) report(l *ledger, peakMB float64) *demoReport {
+	r := &demoReport{Targets: w.command.Targets, Updates: w.sent, Queue: "sqlite", WallS: round(w.ended.Sub(w.accepted[0]).Seconds()),
+		Outcomes: l.outcomes, PeakRSSMB: round(peakMB), Channels: make(map[string]*channelReport),
+		faultCounts: faultCounts{Invalid: make(map[string]int)}}
 	if overBroker(w.command.Queue) {
 		r.Queue = "amqp"
 	}
+	r.Healthy.Targets = w.healthy
+	for _, c := range w.channels {
+		v := c.judge.Verdict()
+		part := c.report(v, &w.accepted)
+		r.Channels[c.name] = part
+		r.add(&part.faultCounts)
+		r.Healthy.Untold += part.Untold
+		for _, fault := range v.Examples {
+			r.Faults = append(r.Faults, c.name+" "+fault)
+		}
+	}
 	all, seconds := peer.NewDistribution(), 0.0
-	for i := range w.updates {
-		u := &w.updates[i]
-		l, wall := u.latencies.Latencies(), max(0, u.last.Sub(u.accepted).Seconds())
-		all.Merge(u.latencies)
+	for i := range updates {
+		told, last := peer.NewDistribution(), w.accepted[i]
+		for _, c := range w.channels {
+			told.Merge(c.updates[i].latencies)
+			if c.updates[i].last.After(last) {
+				last = c.updates[i].last
+			}
+		}
+		all.Merge(told)
+		l, wall := told.Latencies(), last.Sub(w.accepted[i]).Seconds()
 		seconds += wall
-		r.Healthy.ByUpdate = append(r.Healthy.ByUpdate, healthyUpdateReport{i + 1, updates[i].status, u.healthy, round(wall), l.P50, l.P99, l.Max})
+		r.Healthy.ByUpdate = append(r.Healthy.ByUpdate, healthyUpdateReport{i + 1, updates[i].status, int(l.Count), round(wall), l.P50, l.P99, l.Max})
 	}
 	sum := all.Latencies()
-	r.P50MS, r.P99MS = sum.P50, sum.P99
-	if seconds > 0 {
-		r.DeliveriesPerS = round(float64(sum.Count) / seconds)
-	}
-	r.Healthy.Targets, r.Healthy.Delivered = w.healthy, int(sum.Count)
-	r.Healthy.Untold = w.healthy - w.updates[len(w.updates)-1].healthy
+	r.Healthy.Delivered, r.P50MS, r.P99MS, r.DeliveriesPerS = int(sum.Count), sum.P50, sum.P99, perSecond(sum.Count, seconds)
 	for c, n := range l.causes {
-		r.Causes = append(r.Causes, causeReport{c.Outcome, c.Detail, n})
+		r.Causes = append(r.Causes, causeReport{c.Channel, c.Outcome, c.Detail, n})
 	}
 	slices.SortFunc(r.Causes, func(a, b causeReport) int {
-		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Outcome, b.Outcome), cmp.Compare(a.Detail, b.Detail))
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Channel, b.Channel), cmp.Compare(a.Outcome, b.Outcome), cmp.Compare(a.Detail, b.Detail))
 	})
 	return r
 }
 
-func round(f float64) float64 { return math.Round(f*100) / 100 }
+func (c *channelWatch) report(v *peer.Verdict, accepted *[len(updates)]time.Time) *channelReport {
+	seconds := 0.0
+	for i := range c.updates {
+		seconds += max(0, c.updates[i].last.Sub(accepted[i]).Seconds())
+	}
+	l := c.latencies().Latencies()
+	return &channelReport{Targets: c.targets, Healthy: c.healthy, Delivered: v.Delivered, Requests: v.Requests, Refused: c.received.Refused,
+		faultCounts: faultCounts{Open: v.Open, Lost: v.Lost, Duplicates: v.Duplicates, OrderViolations: v.OrderViolations,
+			IDFaults: v.IDFaults, Unreceived: v.Unreceived, Unrecorded: v.Unrecorded, Invalid: c.received.Invalid},
+		Untold: c.healthy - c.updates[len(updates)-1].healthy,
+		P50MS:  l.P50, P99MS: l.P99, MaxMS: l.Max, DeliveriesPerS: perSecond(l.Count, seconds)}
+}
+
+// latencies are those of the healthy, of all updates.
+func (c *channelWatch) latencies() *peer.Distribution {
+	all := peer.NewDistribution()
+	for i := range c.updates {
+		all.Merge(c.updates[i].latencies)
+	}
+	return all
+}
+
+func (f *faultCounts) add(other *faultCounts) {
+	f.Open += other.Open
+	f.Lost += other.Lost
+	f.Duplicates += other.Duplicates
+	f.OrderViolations += other.OrderViolations
+	f.IDFaults += other.IDFaults
+	f.Unreceived += other.Unreceived
+	f.Unrecorded += other.Unrecorded
+	for reason, n := range other.Invalid {
+		f.Invalid[reason] += n
+	}
+}
+
+func (f *faultCounts) sum() int {
+	return f.Open + f.Lost + f.Duplicates + f.OrderViolations + f.IDFaults + f.Unreceived + f.Unrecorded + total(f.Invalid)
+}
 
 // kept reports whether every promise was kept.
-func (r *demoReport) kept() bool {
-	return r.Open+r.Lost+r.Duplicates+r.OrderViolations+r.IDFaults+r.Unreceived+r.Unrecorded+len(r.Invalid)+r.Healthy.Untold == 0
+func (r *demoReport) kept() bool { return r.sum()+r.Healthy.Untold == 0 }
+
+func perSecond(n int64, seconds float64) float64 {
+	if seconds <= 0 {
+		return 0
+	}
+	return round(float64(n) / seconds)
 }
 
-// print writes the report for people.
-func (r *demoReport) print(out io.Writer) error {
-	var b strings.Builder
-	comma := func(n int) string { return humanize.Comma(int64(n)) }
-	fmt.Fprintf(&b, "\n%s targets, %d updates, queue %s: every delivery closed after %.1f s\n\n", comma(r.Targets), r.Updates, r.Queue, r.WallS)
-	for _, channel := range slices.Sorted(maps.Keys(r.Outcomes)) {
-		for _, outcome := range slices.Sorted(maps.Keys(r.Outcomes[channel])) {
-			fmt.Fprintf(&b, "  %-8s %-12s %8s\n", channel, outcome, comma(r.Outcomes[channel][outcome]))
-		}
-	}
-	fmt.Fprintf(&b, "\nHealthy targets (%s), from accepted to answered:\n", comma(r.Healthy.Targets))
-	for _, u := range r.Healthy.ByUpdate {
-		fmt.Fprintf(&b, "  %d %-13s %8s told in %6.2f s   p50 %6.0f ms   p99 %6.0f ms\n", u.Sequence, u.Status, comma(u.Delivered), u.WallS, u.P50MS, u.P99MS)
-	}
-	fmt.Fprintf(&b, "  together        %8s deliveries   p50 %6.0f ms   p99 %6.0f ms   %s/s   engine's peak memory %.0f MB\n",
-		comma(r.Healthy.Delivered), r.P50MS, r.P99MS, comma(int(r.DeliveriesPerS)), r.PeakRSSMB)
-	if len(r.Causes) > 0 {
-		b.WriteString("\nNot told, and why:\n")
-	}
-	const most = 12
-	for _, c := range r.Causes[:min(len(r.Causes), most)] {
-		fmt.Fprintf(&b, "  %8s %-10s %s\n", comma(c.Count), c.Outcome, cmp.Or(c.Detail, "(no reason kept)"))
-	}
-	if more := len(r.Causes) - most; more > 0 {
-		fmt.Fprintf(&b, "  and %d more reasons; see --json\n", more)
-	}
-	fmt.Fprintf(&b, "\nAs counted by the receivers, in %s requests and %s refused connections:\n", comma(r.requests), comma(r.refused))
-	for _, check := range []struct {
-		n    int
-		text string
-	}{
-		{r.Lost, "lost: accepted, not received, not closed otherwise"},
-		{r.Duplicates, "duplicates: sent again after a 2xx"},
-		{r.OrderViolations, "order violations: an older update after a newer one"},
-		{r.IDFaults, "mixed-up idempotency keys"},
-		{r.Unreceived + r.Unrecorded, "differences between the ledger and the receipts"},
-		{r.Open, "deliveries still open"},
-		{r.Healthy.Untold, "healthy targets that did not hear the end"},
-		{total(r.Invalid), "requests that no receiver could understand"},
-	} {
-		mark := "✓"
-		if check.n > 0 {
-			mark = "✗"
-		}
-		fmt.Fprintf(&b, "  %s %6s %s\n", mark, comma(check.n), check.text)
-	}
-	for _, reason := range slices.Sorted(maps.Keys(r.Invalid)) {
-		fmt.Fprintf(&b, "  %s times: %s\n", comma(r.Invalid[reason]), reason)
-	}
-	for _, f := range r.Faults {
-		fmt.Fprintf(&b, "  %s\n", f)
-	}
-	_, err := io.WriteString(out, b.String())
-	return err
-}
+func round(f float64) float64 { return math.Round(f*100) / 100 }
 
 func total(counts map[string]int) (sum int) {
 	for _, n := range counts {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -72,7 +73,7 @@ func (e *fakeEngine) routes() http.Handler {
 	mux.HandleFunc("GET /v1/targets", func(w http.ResponseWriter, r *http.Request) {
 		items := make([]map[string]string, len(e.targets))
 		for i, address := range e.targets {
-			items[i] = map[string]string{"id": fmt.Sprint(1000 + i), "address": address, "state": "active"}
+			items[i] = map[string]string{"id": fmt.Sprint(1000 + i), "channel": "webhook", "address": address, "state": "active"}
 		}
 		json.NewEncoder(w).Encode(map[string]any{"items": items})
 	})
@@ -165,43 +166,51 @@ func (e *fakeEngine) post(address string, target, sequence int) int {
 	return response.StatusCode
 }
 
+// onlyWebhooks is what the fake engine knows.
+var onlyWebhooks = []string{"--channels", "webhook=100", "--mix", "gone=10"}
+
 // runDemo runs a small demo whose children are this test binary, with a fake
 // engine, and checks that nothing is left behind.
 func runDemo(t *testing.T, ctx context.Context, defect string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
+	args = append([]string{"demo", "--targets", "40", "--pause", "0s"}, args...)
+	return tocsin(t, ctx, "", demoEnviron(t, defect), args...)
+}
+
+// demoEnviron is the environment of a demo in a test.
+func demoEnviron(t *testing.T, defect string) []string {
 	folder := t.TempDir()
-	environ := append(os.Environ(), "TMPDIR="+folder, runVariable+"=1", engineVariable+"="+defect,
+	t.Cleanup(func() {
+		if left, err := os.ReadDir(folder); err != nil || len(left) > 0 {
+			t.Errorf("left behind: %v, %v", left, err)
+		}
+	})
+	return append(os.Environ(), "TMPDIR="+folder, runVariable+"=1", engineVariable+"="+defect,
 		"GORACE=atexit_sleep_ms=0") // or each child takes a second to end
-	args = append([]string{"demo", "--targets", "40", "--mix", "gone=10", "--pause", "0s"}, args...)
-	code, stdout, stderr = tocsin(t, ctx, "", environ, args...)
-	if left, err := os.ReadDir(folder); err != nil || len(left) > 0 {
-		t.Errorf("left behind: %v, %v", left, err)
-	}
-	return code, stdout, stderr
 }
 
 func TestDemoFinds(t *testing.T) {
 	for defect, test := range map[string]struct {
 		code int
-		want demoReport
+		want faultCounts
 	}{
-		"nothing":    {exitDone, demoReport{}},
-		"duplicates": {exitFailed, demoReport{Duplicates: 1}},
-		"loses":      {exitFailed, demoReport{Lost: 1}},
-		"lies":       {exitFailed, demoReport{Lost: 1, Unreceived: 1}},
-		"reorders":   {exitFailed, demoReport{OrderViolations: 1, Duplicates: 1}}, // it was answered 2xx before
+		"nothing":    {exitDone, faultCounts{}},
+		"duplicates": {exitFailed, faultCounts{Duplicates: 1}},
+		"loses":      {exitFailed, faultCounts{Lost: 1}},
+		"lies":       {exitFailed, faultCounts{Lost: 1, Unreceived: 1}},
+		"reorders":   {exitFailed, faultCounts{OrderViolations: 1, Duplicates: 1}}, // it was answered 2xx before
 	} {
 		t.Run(defect, func(t *testing.T) {
 			t.Parallel()
-			code, stdout, stderr := runDemo(t, t.Context(), defect, "--json")
+			code, stdout, stderr := runDemo(t, t.Context(), defect, append(onlyWebhooks, "--json")...)
 			var r demoReport
 			if err := json.Unmarshal([]byte(stdout), &r); err != nil {
 				t.Fatalf("exit code %d, stdout is not the report alone (%v)\n%s\n%s", code, err, stdout, stderr)
 			}
-			found := demoReport{Open: r.Open, Lost: r.Lost, Duplicates: r.Duplicates, OrderViolations: r.OrderViolations,
-				IDFaults: r.IDFaults, Unreceived: r.Unreceived, Unrecorded: r.Unrecorded}
-			if code != test.code || !reflect.DeepEqual(found, test.want) {
-				t.Errorf("exit code %d, found %+v, want %+v\n%s\n%s", code, found, test.want, stdout, stderr)
+			test.want.Invalid = map[string]int{}
+			part := r.Channels["webhook"]
+			if code != test.code || part == nil || !reflect.DeepEqual(r.faultCounts, test.want) || !reflect.DeepEqual(part.faultCounts, test.want) {
+				t.Errorf("exit code %d, found %+v, want %+v\n%s\n%s", code, r.faultCounts, test.want, stdout, stderr)
 			}
 			if r.Targets != 40 || r.Updates != 3 || r.Queue != "sqlite" || r.PeakRSSMB == 0 || r.DeliveriesPerS == 0 || r.Outcomes["webhook"]["dead"] != 12 ||
 				r.Healthy.Targets != 36 || r.Healthy.Untold != 0 || len(r.Causes) != 1 || r.Causes[0].Detail != "http 410" {
@@ -211,43 +220,89 @@ func TestDemoFinds(t *testing.T) {
 	}
 }
 
-// TestDemo runs the engine itself: whoever recovers in time is told, or gets the
-// newer update instead.
+// TestDemo runs the engine itself over all channels: whoever recovers in time is
+// told, or gets the newer update instead.
 func TestDemo(t *testing.T) {
 	t.Parallel()
 	const text = "slow=10:10ms-50ms,429=10:1s,500=10,gone=10"
-	mix, err := peer.ParseMix(text)
+	webhooks, err := peer.ParseMix(text)
 	if err != nil {
 		t.Fatal(err)
 	}
-	healthy, gone := 0, 0
-	for n := 1; n <= 40; n++ {
-		switch mix.Behaviour(n).Kind {
-		case peer.OK:
-			healthy++
-		case peer.Gone:
-			gone++
-		}
+	channels, err := parseChannels(defaultChannels, 40)
+	if err != nil {
+		t.Fatal(err)
 	}
 	code, stdout, stderr := runDemo(t, t.Context(), "", "--json", "--mix", text)
 	var r demoReport
 	if err := json.Unmarshal([]byte(stdout), &r); err != nil || code != exitDone {
 		t.Fatalf("exit code %d\n%s\n%s", code, stdout, stderr)
 	}
-	webhooks := r.Outcomes["webhook"]
-	if r.Healthy.Delivered != 3*healthy || webhooks["dead"] < gone || webhooks["expired"] > 0 ||
-		webhooks["delivered"] < 3*healthy+(40-healthy-gone) { // the others at least heard the end
-		t.Errorf("report %s", stdout)
+	allHealthy := 0
+	for _, c := range channels {
+		if c.name == incident.ChannelWebhook {
+			c.mix = webhooks
+		}
+		gone := 0
+		for n := 1; n <= c.targets; n++ {
+			if c.mix.Behaviour(n).Kind == peer.Gone {
+				gone++
+			}
+		}
+		healthy := c.healthy()
+		allHealthy += healthy
+		got, part := r.Outcomes[c.name], r.Channels[c.name]
+		if part == nil || part.Targets != c.targets || part.Healthy != healthy || part.Delivered != got["delivered"] || part.P99MS == 0 ||
+			got["dead"] < gone || got["expired"] > 0 ||
+			got["delivered"] < 3*healthy+(c.targets-healthy-gone) { // the others at least heard the end
+			t.Errorf("%s: %+v, outcomes %v", c.name, part, got)
+		}
+	}
+	if len(r.Channels) != 4 || r.Healthy.Targets != allHealthy || r.Healthy.Delivered != 3*allHealthy || !strings.Contains(stderr, "Live page: http://127.0.0.1:") {
+		t.Errorf("report %s\n%s", stdout, stderr)
 	}
 }
 
 func TestDemoReportForPeople(t *testing.T) {
 	t.Parallel()
-	code, stdout, stderr := runDemo(t, t.Context(), "nothing")
-	for _, want := range []string{"webhook  dead               12", "✓      0 lost", "http 410"} {
+	code, stdout, stderr := runDemo(t, t.Context(), "nothing", onlyWebhooks...)
+	for _, want := range []string{"  webhooks         40        108         12 ", "✓      0 lost", "12 webhook  dead       http 410"} {
 		if !strings.Contains(stdout, want) {
 			t.Errorf("exit code %d, the report lacks %q\n%s\n%s", code, want, stdout, stderr)
 		}
+	}
+}
+
+// watcher is a stderr whose every text is looked at.
+type watcher func(text string)
+
+func (w watcher) Write(b []byte) (int, error) {
+	w(string(b))
+	return len(b), nil
+}
+
+// With --linger the engine is there after the report, until Ctrl-C.
+func TestDemoLingers(t *testing.T) {
+	t.Parallel()
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var stdout bytes.Buffer
+	there := 0
+	stderr := watcher(func(text string) {
+		_, url, kept := strings.Cut(text, "live page ")
+		if !kept {
+			return
+		}
+		url, _, _ = strings.Cut(url, ". ")
+		if there, _ = get(url + "readyz"); stdout.Len() == 0 {
+			t.Error("the report comes after the engine's time")
+		}
+		stop()
+	})
+	args := append([]string{"demo", "--targets", "40", "--pause", "0s", "--linger", "1h"}, onlyWebhooks...)
+	code := Main(ctx, args, strings.NewReader(""), &stdout, stderr, demoEnviron(t, "nothing"))
+	if code != exitDone || there != 200 {
+		t.Errorf("exit code %d, the engine answers %d", code, there)
 	}
 }
 

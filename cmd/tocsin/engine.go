@@ -368,6 +368,7 @@ func dispatcherOptions(cfg *config.Config, ways *outlets, connections int) dispa
 	opt.EmbeddedQueue = cfg.Queue == config.Embedded
 	opt.Admission = cfg.Admission
 	opt.MaxInFlight = connections
+	opt.MaxStarting = cfg.Egress.Gate // as many as may dial at once
 	opt.Backoff = dispatcher.Backoff{Base: cfg.Retry.Base, Cap: cfg.Retry.Cap}
 	opt.ExpiresAfter = cfg.Retry.ExpiresAfter
 	opt.Policy = ways.limits

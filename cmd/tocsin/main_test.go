@@ -54,6 +54,7 @@ func TestUsage(t *testing.T) {
 		"no such config":      {[]string{"serve", "--config", "/does/not/exist"}, exitUsage, "no such file"},
 		"bad flag value":      {[]string{"serve", "--listen", "nonsense"}, exitUsage, "--listen: listen:"},
 		"bad mix":             {[]string{"demo", "--mix", "sick=1"}, exitUsage, "names no kind"},
+		"bad channels":        {[]string{"demo", "--channels", "fax=100"}, exitUsage, "webhook, smtp, smpp or rss"},
 		"too many targets":    {[]string{"demo", "--targets", "99999999"}, exitUsage, "--targets"},
 		"publisher, no queue": {[]string{"demo", "--publisher", "cat"}, exitUsage, "--queue"},
 		"bad api":             {[]string{"targets", "list", "--api", "localhost:8080"}, exitUsage, "http://127.0.0.1:8080"},

@@ -177,6 +177,7 @@ func (g *gateway) routes() []route {
 		{path: "/v1/queues", methods: get(g.getQueues)},
 		{path: "/openapi.json", methods: get(getOpenAPI), open: true},
 		{path: "/metrics", methods: get(g.metrics)},
+		{path: "/debug/pprof/{name}", methods: get(g.getProfile)},
 		{path: "/healthz", methods: get(healthz), open: true},
 		{path: "/readyz", methods: get(g.readyz), open: true},
 	}

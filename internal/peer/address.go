@@ -41,13 +41,36 @@ func TargetURL(n, port int) string {
 // TargetNumber reads the number from what [TargetURL] made, or from its path
 // alone; 0 if it is none.
 func TargetNumber(url string) int {
-	_, digits, ok := strings.Cut(url, "/t/")
+	_, digits, _ := strings.Cut(url, "/t/")
+	return numbered(digits)
+}
+
+// numbered reads the number of a target, 0 if it is none.
+func numbered(digits string) int {
+	n, err := strconv.ParseUint(digits, 10, 31)
+	if err != nil || n > MaxTargets {
+		return 0
+	}
+	return int(n)
+}
+
+const feedPrefix = "feed-"
+
+// FeedName returns the address of target n, a feed.
+func FeedName(n int) string { return feedPrefix + strconv.Itoa(n) }
+
+// FeedTarget reads the target from what [FeedName] made; 0 if it is none.
+func FeedTarget(name string) int {
+	digits, ok := strings.CutPrefix(name, feedPrefix)
 	if !ok {
 		return 0
 	}
-	n, err := strconv.Atoi(digits)
-	if err != nil || n < 1 || n > MaxTargets {
-		return 0
-	}
-	return n
+	return numbered(digits)
+}
+
+// FeedURL returns where feed n of a page is read below base: Atom, RSS and JSON by
+// turns.
+func FeedURL(base, page string, n int) string {
+	formats := [...]string{"atom", "rss", "json"}
+	return fmt.Sprintf("%s/feeds/%s/%s.%s", base, page, FeedName(n), formats[n%len(formats)])
 }

@@ -5,18 +5,23 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 )
 
 // Feeds reads feeds over HTTP as their subscribers do, again and again, and notes
 // when each update became visible in each of them. Its receipts have the feed's
-// number, from 1, as Target, the entry's id as ID, and Status 200. One goroutine uses
-// it at a time.
+// number, from 1, as Target, the feed and the entry's id as ID, and Status 200; one
+// that comes again within a document, or under another id, has another receipt.
+// Nothing is read before somebody asks: see [Feeds.Poll] and [Feeds.Control].
 type Feeds struct {
-	client   *http.Client
-	feeds    []*feedSeen
-	failures failures
+	book
+	client *http.Client
+
+	mu     sync.Mutex // held while the feeds are read
+	closed bool
+	feeds  []*feedSeen
 }
 
 // feedSeen is one feed as far as it was read.
@@ -24,7 +29,7 @@ type feedSeen struct {
 	number int
 	url    string
 	etag   string
-	seen   map[Delivery]struct{}
+	seen   map[feedEntry]int // how often in one document, at most
 }
 
 const (
@@ -35,30 +40,55 @@ const (
 )
 
 // NewFeeds returns a reader of the feeds at these URLs. Their formats are told by
-// their media types.
-func NewFeeds(urls []string) *Feeds {
+// their media types. receipts is as in [Options]. The caller must Close it.
+func NewFeeds(urls []string, receipts string) (*Feeds, error) {
 	f := &Feeds{client: &http.Client{
 		Transport:     &http.Transport{MaxIdleConnsPerHost: feedReaders, IdleConnTimeout: feedPatience},
 		Timeout:       feedPatience,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
-	for i, url := range urls {
-		f.feeds = append(f.feeds, &feedSeen{number: i + 1, url: url, seen: make(map[Delivery]struct{})})
+	var err error
+	if f.log, err = newReceiptLog(receipts); err != nil {
+		return nil, fmt.Errorf("feed peer: %w", err)
 	}
-	return f
+	for i, url := range urls {
+		f.feeds = append(f.feeds, &feedSeen{number: i + 1, url: url, seen: make(map[feedEntry]int)})
+	}
+	return f, nil
 }
 
-// Close ends the connections.
-func (f *Feeds) Close() { f.client.CloseIdleConnections() }
+// Close waits for who reads, ends the connections and returns what went wrong with
+// the receipts file, if anything. From then on nothing is read.
+func (f *Feeds) Close() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.closed = true
+	f.client.CloseIdleConnections()
+	return f.log.close()
+}
 
-// Invalid counts, by reason, what no subscriber should have seen, such as a feed
-// that forgets an update. A feed that isn't there yet, or a server that can't be
-// reached, is none of it: it shows in what is missing.
-func (f *Feeds) Invalid() map[string]int { return f.failures.copy() }
+// Control answers as that of a [Webhook] does, but reads every feed first: what was
+// visible before the request is in the answer.
+//
+// A report counts as invalid, by reason, what no subscriber should have seen, such as
+// a feed that forgets an update. A feed that isn't there yet, or a server that can't
+// be reached, is none of it: it shows in what is missing.
+func (f *Feeds) Control() http.Handler {
+	control := f.book.Control()
+	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		f.Poll(r.Context())
+		control.ServeHTTP(rw, r)
+	})
+}
 
 // Poll reads every feed once and returns a receipt for each update that was not
 // there before, of a feed in the order of their sequence.
 func (f *Feeds) Poll(ctx context.Context) []Receipt {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return nil
+	}
 	found := make([][]Receipt, len(f.feeds))
 	next := make(chan int)
 	var readers sync.WaitGroup
@@ -78,27 +108,12 @@ func (f *Feeds) Poll(ctx context.Context) []Receipt {
 	}
 	close(next)
 	readers.Wait()
-	var all []Receipt
-	for _, receipts := range found {
-		all = append(all, receipts...)
+	all := slices.Concat(found...)
+	var line []byte
+	for _, r := range all {
+		line = f.record(r, line)
 	}
 	return all
-}
-
-// Run polls until ctx ends and hands each receipt to take.
-func (f *Feeds) Run(ctx context.Context, every time.Duration, take func(Receipt)) {
-	tick := time.NewTicker(every)
-	defer tick.Stop()
-	for {
-		for _, r := range f.Poll(ctx) {
-			take(r)
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
 }
 
 // read reads one feed, if it changed. The error says what is wrong with it.
@@ -138,28 +153,24 @@ func (f *Feeds) read(ctx context.Context, feed *feedSeen) ([]Receipt, error) {
 
 // note compares a feed with what it was before.
 func (s *feedSeen) note(entries []feedEntry, at time.Time) (fresh []Receipt, fault error) {
-	now := make(map[Delivery]struct{}, len(entries))
+	now := make(map[feedEntry]int, len(entries))
 	newest := make(map[string]int)
 	for _, e := range entries {
-		d := Delivery{s.number, e.incident, e.sequence}
-		if _, twice := now[d]; twice {
-			fault = errors.New("a feed has an update twice")
-		}
 		if last, ok := newest[e.incident]; ok && e.sequence > last {
 			fault = errors.New("a feed is not newest first")
 		}
 		newest[e.incident] = e.sequence
-		now[d] = struct{}{}
-		if _, known := s.seen[d]; !known {
-			s.seen[d] = struct{}{}
-			fresh = append([]Receipt{{Target: s.number, ID: fmt.Sprintf("feed-%d %s", s.number, e.id), Incident: e.incident,
-				Sequence: e.sequence, Status: http.StatusOK, ReceivedAt: at, AnsweredAt: at}}, fresh...)
+		if now[e]++; now[e] > s.seen[e] {
+			s.seen[e] = now[e]
+			fresh = append(fresh, Receipt{Target: s.number, ID: fmt.Sprintf("feed-%d %s", s.number, e.id), Incident: e.incident,
+				Sequence: e.sequence, Status: http.StatusOK, ReceivedAt: at, AnsweredAt: at})
 		}
 	}
-	for d := range s.seen {
-		if _, there := now[d]; !there && len(entries) < maxEntries {
+	for e := range s.seen {
+		if now[e] == 0 && len(entries) < maxEntries {
 			fault = errors.New("a feed forgot an update")
 		}
 	}
+	slices.Reverse(fresh)
 	return fresh, fault
 }

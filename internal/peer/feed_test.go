@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -32,6 +33,16 @@ func (s *oneFeed) Feed(context.Context, string, string, int) (*incident.Target, 
 	return s.target, s.updates, false, nil
 }
 
+func readFeeds(t *testing.T, urls ...string) *Feeds {
+	t.Helper()
+	f, err := NewFeeds(urls, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
 // TestFeedsReadsChannel has the reader follow what the channel publishes, in each
 // format, and the judge compare it with a ledger.
 func TestFeedsReadsChannel(t *testing.T) {
@@ -49,8 +60,7 @@ func TestFeedsReadsChannel(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	reader := NewFeeds([]string{server.URL + "/feeds/default.atom", server.URL + "/feeds/default.rss", server.URL + "/feeds/default.json"})
-	defer reader.Close()
+	reader := readFeeds(t, server.URL+"/feeds/default.atom", server.URL+"/feeds/default.rss", server.URL+"/feeds/default.json")
 	if got := reader.Poll(t.Context()); len(got) != 0 {
 		t.Fatalf("%d receipts before anything is published", len(got))
 	}
@@ -84,8 +94,8 @@ func TestFeedsReadsChannel(t *testing.T) {
 	if v := judge.Verdict(); !v.Sound() || v.Delivered != 9 {
 		t.Errorf("verdict %+v", v)
 	}
-	if invalid := reader.Invalid(); len(invalid) != 0 {
-		t.Errorf("invalid: %v", invalid)
+	if r := reader.Report(); len(r.Invalid) != 0 || r.Delivered != 9 || !r.Sound() {
+		t.Errorf("report %+v, %v", r.Verdict, r.Invalid)
 	}
 }
 
@@ -121,18 +131,16 @@ func TestFeedsFindsFaults(t *testing.T) {
 		"in order":          {[]string{jsonFeed("INC-1/1"), jsonFeed("INC-2/1", "INC-1/2", "INC-1/1")}, ""},
 		"forgets":           {[]string{jsonFeed("INC-1/2", "INC-1/1"), jsonFeed("INC-1/2")}, "forgot"},
 		"oldest first":      {[]string{jsonFeed("INC-1/1", "INC-1/2")}, "newest first"},
-		"twice":             {[]string{jsonFeed("INC-1/1", "INC-1/1")}, "twice"},
 		"an id of nothing":  {[]string{jsonFeed("INC-1")}, "names no update"},
 		"sequence 0":        {[]string{jsonFeed("INC-1/0")}, "names no update"},
 		"not a feed at all": {[]string{`{}`}, "no JSON Feed"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			reader := NewFeeds([]string{page(t, c.bodies...).URL})
-			defer reader.Close()
+			reader := readFeeds(t, page(t, c.bodies...).URL)
 			for range c.bodies {
 				reader.Poll(t.Context())
 			}
-			found := fmt.Sprint(reader.Invalid())
+			found := fmt.Sprint(reader.Report().Invalid)
 			if c.want == "" && found != "map[]" || !strings.Contains(found, c.want) {
 				t.Errorf("found %s, want %q", found, c.want)
 			}
@@ -140,35 +148,55 @@ func TestFeedsFindsFaults(t *testing.T) {
 	}
 }
 
-// An older update that shows up after a newer one is for the judge.
-func TestFeedsOrder(t *testing.T) {
-	reader := NewFeeds([]string{page(t, jsonFeed("INC-1/2"), jsonFeed("INC-1/2", "INC-1/1")).URL})
-	defer reader.Close()
-	var judge Judge
-	for range 2 {
-		for _, r := range reader.Poll(t.Context()) {
-			judge.Receive(r)
-		}
-	}
-	if v := judge.Verdict(); v.OrderViolations != 1 {
-		t.Errorf("verdict %+v", v)
+// What shows up too late, twice or under another id is for the judge. The faults are
+// in the first two documents; the last shows that each counts once.
+func TestFeedsJudged(t *testing.T) {
+	for name, c := range map[string]struct {
+		bodies []string
+		want   Verdict
+	}{
+		"in order": {[]string{jsonFeed("INC-1/1"), jsonFeed("INC-1/2", "INC-1/1")}, Verdict{}},
+		"an older one after a newer one": {
+			[]string{jsonFeed("INC-1/2"), jsonFeed("INC-1/2", "INC-1/1")}, Verdict{OrderViolations: 1}},
+		"twice": {
+			[]string{jsonFeed("INC-1/1", "INC-1/1"), jsonFeed("INC-1/1", "INC-1/1")}, Verdict{Duplicates: 1}},
+		"twice, later": {
+			[]string{jsonFeed("INC-1/1"), jsonFeed("INC-1/1", "INC-1/1")}, Verdict{Duplicates: 1}},
+		"under another id": {
+			[]string{jsonFeed("INC-1/1"), strings.ReplaceAll(jsonFeed("INC-1/1"), "tag:a", "tag:b")}, Verdict{Duplicates: 1, IDFaults: 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			reader := readFeeds(t, page(t, append(c.bodies, c.bodies[1])...).URL)
+			for range 3 {
+				reader.Poll(t.Context())
+			}
+			if got := reader.Report(); !slices.Equal(faults(*got.Verdict), faults(c.want)) {
+				t.Errorf("got %+v, want %+v", got.Verdict, c.want)
+			}
+		})
 	}
 }
 
-// Run goes on until it is told to end, whatever the server does.
-func TestFeedsRun(t *testing.T) {
+// The control reads before it answers, whatever the servers do, and its answer
+// begins where the one before ended.
+func TestFeedsControl(t *testing.T) {
 	server := page(t, jsonFeed("INC-1/1"), jsonFeed("INC-1/2", "INC-1/1"))
-	reader := NewFeeds([]string{server.URL, "http://127.0.0.1:1/nobody"})
-	defer reader.Close()
-	ctx, cancel := context.WithCancel(t.Context())
-	var got []Receipt
-	reader.Run(ctx, time.Millisecond, func(r Receipt) {
-		if got = append(got, r); len(got) == 2 {
-			cancel()
+	reader := readFeeds(t, server.URL, "http://127.0.0.1:1/nobody")
+	control := httptest.NewServer(reader.Control())
+	defer control.Close()
+	from := ""
+	for s := 1; s <= 2; s++ {
+		response, err := http.Get(control.URL + "/receipts?from=" + from)
+		if err != nil {
+			t.Fatal(err)
 		}
-	})
-	if len(got) != 2 || got[0].Sequence != 1 || got[1].Sequence != 2 {
-		t.Errorf("receipts %+v", got)
+		var got []int
+		err = ReadReceipts(response.Body, func(r Receipt) { got = append(got, r.Sequence) })
+		response.Body.Close()
+		if err != nil || !slices.Equal(got, []int{s}) || response.Header.Get(OpenHeader) != "0" {
+			t.Errorf("answer %d has the sequences %v, %v", s, got, err)
+		}
+		from = response.Header.Get(NextHeader)
 	}
 }
 

@@ -20,7 +20,7 @@ func (d Delivery) String() string {
 	return fmt.Sprintf("target %d, %s, sequence %d", d.Target, d.Incident, d.Sequence)
 }
 
-// Judge compares what peers received with what had been accepted and with the
+// Judge compares what the targets of one channel received with what had been accepted and with the
 // ledger. Collect everything first, in any order; then ask for the [Verdict].
 // The zero Judge is ready. It is pure: no clock, no network; and it is for one
 // goroutine.
@@ -66,8 +66,8 @@ type Verdict struct {
 	// OrderViolations counts requests that came after one with a higher
 	// sequence of the same incident at the same target.
 	OrderViolations int `json:"order_violations"`
-	// IDFaults counts deliveries that came under more than one webhook-id, or
-	// under one that another delivery had.
+	// IDFaults counts deliveries that came under more than one id, or under one
+	// that another delivery had.
 	IDFaults int `json:"id_faults"`
 	// Lost counts accepted deliveries that are neither at their peer nor closed
 	// otherwise.
@@ -166,11 +166,11 @@ func (j *Judge) judgeReceipts(v *Verdict) map[Delivery]time.Time {
 			answered[d] = r.AnsweredAt
 		}
 		if id, ok := named[d]; ok && id != r.ID {
-			v.fault(&v.IDFaults, "webhook-id: %v: came under two ids", d)
+			v.fault(&v.IDFaults, "id: %v: came under two ids", d)
 		}
 		named[d] = r.ID
 		if other, ok := ids[r.ID]; ok && other != d {
-			v.fault(&v.IDFaults, "webhook-id: %v: has the id of %v", d, other)
+			v.fault(&v.IDFaults, "id: %v: has the id of %v", d, other)
 		}
 		ids[r.ID] = d
 	}

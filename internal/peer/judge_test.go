@@ -103,3 +103,48 @@ func TestJudgeFinds(t *testing.T) {
 func faults(v Verdict) []int {
 	return []int{v.Duplicates, v.OrderViolations, v.IDFaults, v.Lost, v.Open, v.Unreceived, v.Unrecorded}
 }
+
+// TestWhatPeersReceiveIsJudged has each peer take a newer update, an older one and
+// the newer one again.
+func TestWhatPeersReceiveIsJudged(t *testing.T) {
+	for name, told := range map[string]func(t *testing.T, sequences []int) *Report{
+		"webhook": func(t *testing.T, sequences []int) *Report {
+			w := start(t, Options{})
+			c := dial(t, w, 1)
+			for _, s := range sequences {
+				c.send(1, s)
+				c.status()
+			}
+			w.Close()
+			return w.Report()
+		},
+		"mail": func(t *testing.T, sequences []int) *Report {
+			s := startSMTP(t, Options{})
+			c := dialSMTP(t, s)
+			for _, sequence := range sequences {
+				deliver(c, Mailbox(1), letter(1, "INC-1", sequence))
+			}
+			s.Close()
+			return s.Report().Report
+		},
+		"SMS": func(t *testing.T, sequences []int) *Report {
+			s := startSMSC(t, SMSCOptions{Quiet: true})
+			e := bindSMSC(t, s)
+			for _, sequence := range sequences {
+				e.submitTo(1, shortText(sequence), 0)
+				e.status()
+			}
+			s.Close()
+			return s.Report().Report
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if r := told(t, []int{1, 2}); !r.Sound() || r.Delivered != 2 || len(r.Invalid) > 0 {
+				t.Errorf("what is right is at fault: %+v, %v", r.Verdict, r.Invalid)
+			}
+			if r := told(t, []int{2, 1, 2}); !slices.Equal(faults(*r.Verdict), faults(Verdict{Duplicates: 1, OrderViolations: 1})) || len(r.Invalid) > 0 {
+				t.Errorf("verdict %+v, %v", r.Verdict, r.Invalid)
+			}
+		})
+	}
+}

@@ -65,6 +65,11 @@ func (l *receiptLog) end() int64 {
 	return l.size
 }
 
+// section returns the lines from an offset to what is now the end.
+func (l *receiptLog) section(from int64) *io.SectionReader {
+	return io.NewSectionReader(l, from, l.end()-from)
+}
+
 // ReadAt reads from an offset; it may return fewer bytes than asked for only at
 // the end, with io.EOF.
 func (l *receiptLog) ReadAt(p []byte, off int64) (n int, err error) {
@@ -87,7 +92,7 @@ func (l *receiptLog) ReadAt(p []byte, off int64) (n int, err error) {
 func (l *receiptLog) follow(f *os.File) error {
 	var written int64
 	for range l.grown {
-		n, err := io.Copy(f, io.NewSectionReader(l, written, l.end()-written))
+		n, err := io.Copy(f, l.section(written))
 		written += n
 		if err != nil {
 			f.Close()

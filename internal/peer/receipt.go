@@ -10,16 +10,18 @@ import (
 	"time"
 )
 
-// Receipt is one request as a peer saw it.
+// Receipt is one request, mail, short message or feed entry as a peer saw it.
 type Receipt struct {
-	// Target is the number in the URL's path.
+	// Target is the number of the target: see [TargetURL], [Mailbox],
+	// [PhoneNumber] and [FeedName].
 	Target int
-	// ID is the webhook-id header: the idempotency key.
+	// ID is the idempotency key, such as the webhook-id header.
 	ID       string
 	Incident string
 	Sequence int
-	// Status is what was answered; 0 if nothing was, because the peer is silent
-	// or the client left before its answer.
+	// Status is what was answered, in the numbers of HTTP or, for mail, of SMTP;
+	// 0 if nothing was, because the peer is silent or the client left before its
+	// answer.
 	Status int
 	// ReceivedAt is when the request was read in full, AnsweredAt when its
 	// answer left or, with Status 0, when the connection ended.
@@ -30,12 +32,11 @@ type Receipt struct {
 func (r Receipt) Accepted() bool { return r.Status >= 200 && r.Status < 300 }
 
 // AppendText appends the receipt as one line of the receipts file: target,
-// sequence, status, received, answered (Unix nanoseconds), webhook-id and
-// incident, separated by tabs, with a line feed. ID and Incident must not hold
-// either.
+// sequence, status, received, answered (Unix nanoseconds), id and incident,
+// separated by tabs, with a line feed. ID and Incident must not hold either.
 func (r Receipt) AppendText(b []byte) ([]byte, error) {
 	if strings.ContainsAny(r.ID+r.Incident, "\t\n") {
-		return b, errors.New("a receipt's webhook-id or incident holds a tab or a line feed")
+		return b, errors.New("a receipt's id or incident holds a tab or a line feed")
 	}
 	b = strconv.AppendInt(b, int64(r.Target), 10)
 	for _, n := range [...]int64{int64(r.Sequence), int64(r.Status), r.ReceivedAt.UnixNano(), r.AnsweredAt.UnixNano()} {

@@ -1,22 +1,17 @@
 package peer
 
 import (
-	"errors"
 	"fmt"
 	"net"
-	"strconv"
-	"sync"
 	"sync/atomic"
-	"time"
 )
 
 // SMSCOptions of an [SMSC].
 type SMSCOptions struct {
-	// Script says how each target behaves; nil makes all of them OK. A kind is
-	// answered with the command_status that [SMSC] names. Refusing targets behave
-	// like Dead ones: there is no connection of their own to reset.
-	Script Script
-	// Receipts is as in [Options].
+	// Script and Receipts are as in [Options]. A kind is answered with the
+	// command_status that [SMSC] names. Refusing targets behave like Dead ones:
+	// there is no connection of their own to reset.
+	Script   Script
 	Receipts string
 	// SystemID and Password are what a bind must have; anything if SystemID is
 	// empty.
@@ -37,42 +32,29 @@ type SMSCOptions struct {
 // Its status is in HTTP's numbers: 200 for ESME_ROK, 410 for ESME_RINVDSTADR, 429
 // for ESME_RTHROTTLED, 500 for ESME_RSYSERR, 0 for no response.
 type SMSC struct {
-	options  SMSCOptions
-	script   Script
-	listener net.Listener
-	log      *receiptLog
+	station
+	options SMSCOptions
+	lastID  atomic.Uint64
+	reports struct{ sent, acked, putOff atomic.Int64 }
 
-	open     atomic.Int64 // messages that have begun to come and have no receipt yet
-	failures failures
-	lastID   atomic.Uint64
-	reports  struct{ sent, acked, putOff atomic.Int64 }
-
-	mu       sync.Mutex
-	closed   bool
-	links    map[*smscLink]struct{}
-	refusals map[int]int // messages so far, of Throttled and Faulty targets
-	// kept are deliver_sm for which there was no bind.
-	kept     []*smscDeliver
-	handlers sync.WaitGroup
+	// Guarded by the lock of the station.
+	links map[*smscLink]struct{}
+	kept  []*smscDeliver // those for which there was no bind
 }
 
 // StartSMSC listens on a free port of 127.0.0.1. The caller must Close it.
 func StartSMSC(o SMSCOptions) (*SMSC, error) {
-	if o.Script == nil {
-		o.Script = Mix{}.Behaviour
+	s := &SMSC{options: o, links: make(map[*smscLink]struct{})}
+	if err := s.listen("SMSC", "127.0.0.1", Options{o.Script, o.Receipts}); err != nil {
+		return nil, err
 	}
-	listener, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		return nil, fmt.Errorf("SMSC peer: %w", err)
-	}
-	log, err := newReceiptLog(o.Receipts)
-	if err != nil {
-		listener.Close()
-		return nil, fmt.Errorf("SMSC peer: %w", err)
-	}
-	s := &SMSC{options: o, script: o.Script, listener: listener, log: log,
-		links: make(map[*smscLink]struct{}), refusals: make(map[int]int)}
-	s.handlers.Go(s.accept)
+	s.run(func(conn net.Conn) {
+		l := newSMSCLink(s, conn)
+		s.mu.Lock()
+		s.links[l] = struct{}{}
+		s.mu.Unlock()
+		l.serve()
+	})
 	return s, nil
 }
 
@@ -87,11 +69,7 @@ func phoneTarget(number string) int {
 	if len(number) != len(phonePrefix)-1+8 || number[:3] != phonePrefix[1:] {
 		return 0
 	}
-	n, err := strconv.Atoi(number[3:])
-	if err != nil || n < 1 || n > MaxTargets {
-		return 0
-	}
-	return n
+	return numbered(number[3:])
 }
 
 // PhoneTarget reads the target from what [PhoneNumber] made; 0 if it is none.
@@ -102,9 +80,6 @@ func PhoneTarget(number string) int {
 	return phoneTarget(number[1:])
 }
 
-// Port returns the port that it listens on.
-func (s *SMSC) Port() int { return s.listener.Addr().(*net.TCPAddr).Port }
-
 // URL returns where to bind, with the credentials that are asked for.
 func (s *SMSC) URL() string {
 	id, password := s.options.SystemID, s.options.Password
@@ -113,9 +88,6 @@ func (s *SMSC) URL() string {
 	}
 	return fmt.Sprintf("smpp://%s:%s@%s", id, password, s.listener.Addr())
 }
-
-// Open returns how many messages have begun to come and have no receipt yet.
-func (s *SMSC) Open() int { return int(s.open.Load()) }
 
 // Binds returns how many binds there are.
 func (s *SMSC) Binds() int {
@@ -130,71 +102,9 @@ func (s *SMSC) Binds() int {
 	return n
 }
 
-// Receipts returns all receipts so far, in the order in which they ended.
-func (s *SMSC) Receipts() []Receipt { return s.log.receipts() }
-
-// CutAll ends all connections without a word. Receipts stay.
-func (s *SMSC) CutAll() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for l := range s.links {
-		l.conn.Close()
-	}
-}
-
-// Close ends all connections, waits for their receipts and returns what went wrong
-// with the receipts file, if anything.
-func (s *SMSC) Close() error {
-	s.mu.Lock()
-	s.closed = true
-	s.mu.Unlock()
-	s.listener.Close()
-	s.CutAll()
-	s.handlers.Wait()
-	return s.log.close()
-}
-
-func (s *SMSC) accept() {
-	for {
-		conn, err := s.listener.Accept()
-		if errors.Is(err, net.ErrClosed) {
-			return
-		}
-		if err != nil {
-			s.failures.note(errors.New("a connection could not be accepted; is the limit of open files too low?"))
-			time.Sleep(acceptPause)
-			continue
-		}
-		l := newSMSCLink(s, conn)
-		s.mu.Lock()
-		if s.closed {
-			s.mu.Unlock()
-			conn.Close()
-			return
-		}
-		s.links[l] = struct{}{}
-		s.handlers.Go(func() {
-			l.serve()
-			conn.Close()
-		})
-		s.mu.Unlock()
-	}
-}
-
 // ended forgets a link.
 func (s *SMSC) ended(l *smscLink) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.links, l)
-}
-
-// count numbers the messages of targets that refuse their first ones.
-func (s *SMSC) count(n int, b Behaviour) int {
-	if b.Times == 0 {
-		return 1
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.refusals[n]++
-	return s.refusals[n]
 }

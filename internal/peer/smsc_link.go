@@ -81,7 +81,7 @@ func (l *smscLink) end() {
 	close(l.gone)
 	for _, m := range l.partial {
 		if !m.settled {
-			l.smsc.record(m, 0, time.Now())
+			l.smsc.settled(m, 0, time.Now())
 		}
 	}
 	l.smsc.ended(l) // first, so that nothing is dispatched to a link without awaited
@@ -142,7 +142,7 @@ func (l *smscLink) submit(sequence uint32, body []byte) {
 	m := l.partial[key]
 	if s.part == 1 {
 		if m != nil && !m.settled {
-			l.smsc.record(m, 0, now) // it was given up, and begins anew
+			l.smsc.settled(m, 0, now) // it was given up, and begins anew
 		}
 		b := l.smsc.script(s.target)
 		if b.Kind == Refusing {
@@ -191,7 +191,7 @@ func (l *smscLink) settle(m *smscMessage, sequence uint32, id string) {
 		if status != 0 && !l.respondWith(m, sequence, id) {
 			status = 0
 		}
-		l.smsc.record(m, status, at)
+		l.smsc.settled(m, status, at)
 		if status == 200 && m.report && !l.smsc.options.Quiet {
 			l.deliver(report(m))
 		}
@@ -206,7 +206,7 @@ func (l *smscLink) settle(m *smscMessage, sequence uint32, id string) {
 			finish()
 			l.flush()
 		case <-l.gone:
-			l.smsc.record(m, 0, time.Now())
+			l.smsc.settled(m, 0, time.Now())
 		}
 	})
 }

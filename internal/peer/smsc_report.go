@@ -2,7 +2,6 @@ package peer
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -133,27 +132,14 @@ func (l *smscLink) acknowledged(sequence uint32, status pdu.Status) {
 	}
 }
 
-// record writes a receipt.
-func (s *SMSC) record(m *smscMessage, status int, at time.Time) {
+// settled writes the receipt of a message.
+func (s *SMSC) settled(m *smscMessage, status int, at time.Time) {
 	m.receipt.Status, m.receipt.AnsweredAt = status, at
 	if m.receipt.ReceivedAt.IsZero() {
 		m.receipt.ReceivedAt = at
 	}
-	line, err := m.receipt.AppendText(nil)
-	if err != nil {
-		panic("peer: a checked message makes no receipt: " + err.Error())
-	}
-	s.log.append(line)
+	s.record(m.receipt, nil)
 	s.open.Add(-1)
-}
-
-// receipts reads the log.
-func (l *receiptLog) receipts() []Receipt {
-	var receipts []Receipt
-	if err := ReadReceipts(io.NewSectionReader(l, 0, l.end()), func(r Receipt) { receipts = append(receipts, r) }); err != nil {
-		panic("peer: a receipt of our own can't be read: " + err.Error())
-	}
-	return receipts
 }
 
 // SMSCReport is what an [SMSC] has to say of itself.
@@ -172,16 +158,7 @@ type SMSCReport struct {
 
 // Report judges the receipts so far. It reads all of them.
 func (s *SMSC) Report() *SMSCReport {
-	var judge Judge
-	latencies := NewDistribution()
-	for _, r := range s.Receipts() {
-		judge.Receive(r)
-		if r.Status != 0 {
-			latencies.Add(r.AnsweredAt.Sub(r.ReceivedAt))
-		}
-	}
-	report := &SMSCReport{Binds: s.Binds(), Report: &Report{Verdict: judge.Verdict(), Pending: s.Open(),
-		Invalid: s.failures.copy(), Latencies: latencies.Latencies()}}
+	report := &SMSCReport{Binds: s.Binds(), Report: s.book.Report()}
 	report.Reports.Sent = int(s.reports.sent.Load())
 	report.Reports.Acknowledged = int(s.reports.acked.Load())
 	report.Reports.PutOff = int(s.reports.putOff.Load())
@@ -191,27 +168,7 @@ func (s *SMSC) Report() *SMSCReport {
 // Control answers as that of a [Webhook] does, GET /report with an [SMSCReport].
 // POST /say?target=N with a text has that phone send it.
 func (s *SMSC) Control() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /report", func(rw http.ResponseWriter, _ *http.Request) {
-		rw.Header().Set("Content-Type", "application/json")
-		json.NewEncoder(rw).Encode(s.Report()) // an error is the client's, who left
-	})
-	mux.HandleFunc("GET /receipts", func(rw http.ResponseWriter, r *http.Request) {
-		open := s.Open()
-		var from int64
-		if text := r.URL.Query().Get("from"); text != "" {
-			var err error
-			if from, err = strconv.ParseInt(text, 10, 64); err != nil || from < 0 || from > s.log.end() {
-				http.Error(rw, "from must be an offset that an earlier answer named", http.StatusBadRequest)
-				return
-			}
-		}
-		lines := io.NewSectionReader(s.log, from, s.log.end()-from)
-		rw.Header().Set("Content-Type", "text/tab-separated-values; charset=utf-8")
-		rw.Header().Set(NextHeader, strconv.FormatInt(from+lines.Size(), 10))
-		rw.Header().Set(OpenHeader, strconv.Itoa(open))
-		io.Copy(rw, lines)
-	})
+	mux := s.control(func() any { return s.Report() })
 	mux.HandleFunc("POST /say", func(rw http.ResponseWriter, r *http.Request) {
 		n, err := strconv.Atoi(r.URL.Query().Get("target"))
 		text, readErr := io.ReadAll(io.LimitReader(r.Body, 160))

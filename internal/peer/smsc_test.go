@@ -25,11 +25,7 @@ func startSMSC(t *testing.T, o SMSCOptions) *SMSC {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if !s.closed {
-			s.Close()
-		}
-	})
+	t.Cleanup(func() { s.Close() })
 	return s
 }
 

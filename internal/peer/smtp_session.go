@@ -104,8 +104,7 @@ func (s *smtpSession) recipient(argument string) bool {
 	}
 	switch s.peer.script(n).Kind {
 	case Refusing:
-		s.peer.refused.Add(1)
-		_ = s.conn.(*net.TCPConn).SetLinger(0) // a reset instead of an orderly end
+		s.peer.reset(s.conn)
 		return false
 	case Gone:
 		return s.say("550 5.1.1 no such mailbox")
@@ -132,10 +131,7 @@ func (s *smtpSession) data() bool {
 		return s.say("554 5.6.0 not a message that can be read")
 	}
 	goOn := s.answer(&receipt)
-	if s.line, err = receipt.AppendText(s.line[:0]); err != nil {
-		panic("peer: a checked message makes no receipt: " + err.Error())
-	}
-	s.peer.log.append(s.line)
+	s.line = s.peer.record(receipt, s.line)
 	s.peer.open.Add(-1)
 	return goOn
 }

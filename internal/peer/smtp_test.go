@@ -17,17 +17,13 @@ import (
 	"time"
 )
 
-func startSMTP(t *testing.T, o SMTPOptions) *SMTP {
+func startSMTP(t *testing.T, o Options) *SMTP {
 	t.Helper()
 	s, err := StartSMTP(o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if !s.closed {
-			s.Close()
-		}
-	})
+	t.Cleanup(func() { s.Close() })
 	return s
 }
 
@@ -86,7 +82,7 @@ func deliver(c *smtp.Client, to, content string) int {
 
 func TestSMTPBehaviours(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "receipts")
-	s := startSMTP(t, SMTPOptions{Receipts: file, Script: scripted(map[int]Behaviour{
+	s := startSMTP(t, Options{Receipts: file, Script: scripted(map[int]Behaviour{
 		2: {Kind: Throttled, Times: 2},
 		3: {Kind: Faulty, Times: 1},
 		4: {Kind: Dead},
@@ -122,7 +118,7 @@ func TestSMTPBehaviours(t *testing.T) {
 
 func TestASilentMailboxIsReceivedButNotAnswered(t *testing.T) {
 	asked := make(chan struct{}, 2)
-	s := startSMTP(t, SMTPOptions{Script: func(int) Behaviour {
+	s := startSMTP(t, Options{Script: func(int) Behaviour {
 		asked <- struct{}{}
 		return Behaviour{Kind: Silent}
 	}})
@@ -161,7 +157,7 @@ func TestMailsThatCanNotBeThreadedAreInvalid(t *testing.T) {
 		"another root than before":     func() string { return otherRoot(good) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := startSMTP(t, SMTPOptions{})
+			s := startSMTP(t, Options{})
 			c := dialSMTP(t, s)
 			if code := deliver(c, Mailbox(1), good); code != 250 {
 				t.Fatal(code)
@@ -186,7 +182,7 @@ func otherRoot(content string) string {
 }
 
 func TestSMTPReceiptsComeOverControl(t *testing.T) {
-	s := startSMTP(t, SMTPOptions{})
+	s := startSMTP(t, Options{})
 	control := httptest.NewServer(s.Control())
 	defer control.Close()
 	c := dialSMTP(t, s)

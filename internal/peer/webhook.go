@@ -1,167 +1,51 @@
 package peer
 
 import (
-	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"os"
 	"strconv"
-	"sync"
-	"sync/atomic"
-	"syscall"
 	"time"
 )
-
-// Options of a [Webhook].
-type Options struct {
-	// Script says how each target behaves; nil makes all of them OK.
-	Script Script
-	// Receipts names a file that receipts are written to while they come, in
-	// the lines of [Receipt.AppendText]; none if empty.
-	Receipts string
-}
 
 // Webhook is one listener that stands for every target in 127/8: see
 // [TargetURL]. Each open connection costs a file descriptor, a goroutine and
 // 4 KiB.
 type Webhook struct {
-	script   Script
-	listener net.Listener
-	log      *receiptLog
+	station
 	payloads *payloads
-
-	open     atomic.Int64 // requests read and not recorded yet
-	refused  atomic.Int64
-	failures failures
-
-	mu       sync.Mutex
-	closed   bool
-	conns    map[net.Conn]struct{}
-	refusals map[int]int // requests so far, of Throttled and Faulty targets
-	handlers sync.WaitGroup
 }
 
 // StartWebhook listens on a free port of every loopback address. Connections
 // from outside this machine can't reach it. The caller must Close it.
 func StartWebhook(o Options) (*Webhook, error) {
-	if o.Script == nil {
-		o.Script = Mix{}.Behaviour
+	w := &Webhook{payloads: newPayloads()}
+	if err := w.listen("webhook", "0.0.0.0", o); err != nil {
+		return nil, err
 	}
-	config := net.ListenConfig{Control: keepToLoopback}
-	listener, err := config.Listen(context.Background(), "tcp4", "0.0.0.0:0")
-	if err != nil {
-		return nil, fmt.Errorf("webhook peer: %w", err)
-	}
-	log, err := newReceiptLog(o.Receipts)
-	if err != nil {
-		listener.Close()
-		return nil, fmt.Errorf("webhook peer: %w", err)
-	}
-	w := &Webhook{script: o.Script, listener: listener, log: log, payloads: newPayloads(),
-		conns: make(map[net.Conn]struct{}), refusals: make(map[int]int)}
-	w.handlers.Go(w.accept)
+	w.run(w.greet)
 	return w, nil
 }
-
-// Port returns the port that every target listens on.
-func (w *Webhook) Port() int { return w.listener.Addr().(*net.TCPAddr).Port }
 
 // URL returns the webhook URL of target n.
 func (w *Webhook) URL(n int) string { return TargetURL(n, w.Port()) }
 
-// Open returns how many requests were read and have no receipt yet: held, silent
-// or being answered now.
-func (w *Webhook) Open() int { return int(w.open.Load()) }
-
-// Connections returns how many connections are open that were accepted. With 0,
-// everything that came over them has its receipt.
-func (w *Webhook) Connections() int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return len(w.conns)
-}
-
-// Receipts returns all receipts so far, in the order in which they ended.
-func (w *Webhook) Receipts() []Receipt {
-	var receipts []Receipt
-	if err := ReadReceipts(w.section(0), func(r Receipt) { receipts = append(receipts, r) }); err != nil {
-		panic("peer: a receipt of our own can't be read: " + err.Error())
-	}
-	return receipts
-}
-
-// Close ends all connections, waits for their receipts and returns what went
-// wrong with the receipts file, if anything.
-func (w *Webhook) Close() error {
-	w.mu.Lock()
-	w.closed = true
-	w.listener.Close()
-	for c := range w.conns {
-		c.Close()
-	}
-	w.mu.Unlock()
-	w.handlers.Wait()
-	return w.log.close()
-}
-
-// acceptPause is how long to wait for a file descriptor to become free.
-const acceptPause = 10 * time.Millisecond
-
-func (w *Webhook) accept() {
-	for {
-		c, err := w.listener.Accept()
-		if errors.Is(err, net.ErrClosed) {
-			return
-		}
-		if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) {
-			time.Sleep(acceptPause) // the connection waits in the backlog
-			continue
-		}
-		if err != nil {
-			w.failures.note(errors.New("a connection could not be accepted"))
-			time.Sleep(acceptPause)
-			continue
-		}
-		local := addressOf(c)
-		if !local.IsLoopback() {
-			c.Close()
-			continue
-		}
-		if n := numberOf(local); n != 0 && w.script(n).Kind == Refusing {
-			w.refused.Add(1)
-			c.(*net.TCPConn).SetLinger(0) // a reset instead of an orderly end
-			c.Close()
-			continue
-		}
-		if !w.adopt(c) {
-			return
-		}
-		w.handlers.Go(func() {
-			w.serve(c, numberOf(local))
-			w.mu.Lock()
-			delete(w.conns, c)
-			w.mu.Unlock()
-			c.Close()
-		})
+// greet serves a connection as the target whose address was dialled.
+func (w *Webhook) greet(c net.Conn) {
+	local := addressOf(c)
+	n := numberOf(local)
+	switch {
+	case !local.IsLoopback(): // from outside this machine
+	case n != 0 && w.script(n).Kind == Refusing:
+		w.reset(c)
+	default:
+		w.serve(c, n)
 	}
 }
 
 func addressOf(c net.Conn) netip.Addr {
 	return c.LocalAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
-}
-
-// adopt makes Close end c; false if it is too late for that.
-func (w *Webhook) adopt(c net.Conn) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.closed {
-		c.Close()
-		return false
-	}
-	w.conns[c] = struct{}{}
-	return true
 }
 
 // serve answers one request after the other. host is the target whose address
@@ -188,11 +72,7 @@ func (w *Webhook) serve(c net.Conn, host int) {
 			return
 		}
 		w.answer(c, &receipt)
-		line, err = receipt.AppendText(line[:0])
-		if err != nil {
-			panic("peer: a checked request makes no receipt: " + err.Error())
-		}
-		w.log.append(line)
+		line = w.record(receipt, line)
 		w.open.Add(-1)
 		if receipt.Status == 0 || request.close {
 			return
@@ -279,17 +159,6 @@ func hold(c net.Conn, until time.Time) bool {
 		return false
 	}
 	return c.SetReadDeadline(time.Time{}) == nil
-}
-
-// count numbers the requests of targets that refuse their first ones.
-func (w *Webhook) count(n int, b Behaviour) int {
-	if b.Times == 0 {
-		return 1
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.refusals[n]++
-	return w.refusals[n]
 }
 
 var (

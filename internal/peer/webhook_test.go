@@ -31,11 +31,7 @@ func start(t *testing.T, o Options) *Webhook {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if !w.closed {
-			w.Close()
-		}
-	})
+	t.Cleanup(func() { w.Close() })
 	return w
 }
 

@@ -1,0 +1,27 @@
+package gateway
+
+import (
+	"bytes"
+	"net/http"
+	"testing"
+)
+
+func TestProfiles(t *testing.T) {
+	t.Parallel() // a CPU profile takes its second
+	f := start(t)
+	for _, name := range []string{"heap", "allocs", "goroutine", "cpu?seconds=1"} {
+		a := f.get("/debug/pprof/" + name)
+		if gzipped := bytes.HasPrefix(a.body, []byte{0x1f, 0x8b}); a.status != 200 || !gzipped {
+			t.Errorf("%s: %d %.100q", name, a.status, a.body)
+		}
+	}
+	if a := f.get("/debug/pprof/goroutine?debug=2"); !bytes.HasPrefix(a.body, []byte{0x1f, 0x8b}) {
+		t.Errorf("in another format: %.100q", a.body)
+	}
+	for _, name := range []string{"cmdline", "symbol", "nothing"} {
+		f.get("/debug/pprof/" + name).wantProblem(http.StatusNotFound, "")
+	}
+	for _, query := range []string{"cpu?seconds=0", "cpu?seconds=61", "cpu?seconds=x", "heap?seconds=1"} {
+		f.get("/debug/pprof/"+query).wantProblem(http.StatusBadRequest, "seconds")
+	}
+}
