@@ -1,6 +1,7 @@
 package dispatcher
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,17 +36,21 @@ func Decide(now time.Time, expiresAfter time.Duration) DecideFunc {
 		case s.Exists && s.Hash == a.Hash:
 			return Decision{Result: AcceptedDuplicate, Sequence: s.Sequence, Resume: !s.Planned}
 		case s.Exists && !ev.UpdatedAt.IsZero() && ev.UpdatedAt.Before(s.UpdatedAt):
-			return Decision{Result: AcceptedStale, UpdatedAt: ev.UpdatedAt, AcceptedAt: now}
+			return Decision{Result: AcceptedStale, UpdateID: a.UpdateID, UpdatedAt: ev.UpdatedAt, AcceptedAt: now}
 		}
 		d := Decision{
 			Result:     AcceptedNew,
 			Sequence:   s.Sequence + 1,
+			UpdateID:   a.UpdateID,
 			UpdatedAt:  ev.UpdatedAt,
 			ExpiresAt:  ev.ExpiresAt,
 			AcceptedAt: now,
 			Highest:    incident.Highest(s.Highest, ev.Impact),
 			Components: union(s.Components, ev.AffectedComponents),
 			Whole:      s.Whole || len(ev.AffectedComponents) == 0,
+		}
+		if d.UpdateID == "" {
+			d.UpdateID = incident.UpdateID(ev.Page, ev.IncidentID, d.Sequence)
 		}
 		if d.UpdatedAt.IsZero() { // arrival order, and never behind the latest
 			d.UpdatedAt = a.ReceivedAt
@@ -136,7 +141,7 @@ func (e *Engine) acceptSlice(ctx context.Context, events []*queue.Event) ([]queu
 	var plans []*Plan
 	for n, acc := range accepted {
 		a, i := arrivals[n], where[n]
-		v := queue.Verdict{IncidentID: a.Event.IncidentID, UpdateID: a.UpdateID, Sequence: acc.Sequence}
+		v := queue.Verdict{IncidentID: a.Event.IncidentID, UpdateID: cmp.Or(acc.UpdateID, a.UpdateID), Sequence: acc.Sequence}
 		switch acc.Result {
 		case AcceptedNew:
 			v.Result = "accepted"

@@ -58,13 +58,19 @@ func TestDecide(t *testing.T) {
 			if (got.Result == AcceptedRefused) != (got.Field == "updated_at" && got.Reason != "") {
 				t.Errorf("field %q, reason %q", got.Field, got.Reason)
 			}
+			if named := got.UpdateID == incident.UpdateID(c.event.Page, c.event.IncidentID, got.Sequence); named != (got.Result == AcceptedNew) {
+				t.Errorf("the update that has no name is called %q", got.UpdateID)
+			}
 			if got.Result == AcceptedNew && !got.ExpiresAt.Equal(now.Add(time.Hour)) {
 				t.Errorf("expires at %v", got.ExpiresAt)
 			}
 		})
 	}
 
-	got := Decide(now, time.Hour)(before, &Arrival{Event: ev(), ReceivedAt: now.Add(-2 * time.Hour), Hash: [16]byte{9}})
+	got := Decide(now, time.Hour)(before, &Arrival{Event: ev(), UpdateID: "u", ReceivedAt: now.Add(-2 * time.Hour), Hash: [16]byte{9}})
+	if got.UpdateID != "u" {
+		t.Errorf("an update's own name became %q", got.UpdateID)
+	}
 	if got.Highest != incident.ImpactCritical {
 		t.Errorf("highest impact fell to %s: whoever heard of the incident may not hear its end", got.Highest)
 	}

@@ -202,6 +202,9 @@ type Decision struct {
 	// Sequence of a new update; of the known one for a duplicate; 0 for stale
 	// and refused ones.
 	Sequence int
+	// UpdateID names a new or stale update: the arrival's, and for a new one
+	// that came without any a name of its own.
+	UpdateID string
 	// UpdatedAt and ExpiresAt of the update as they count from here on.
 	UpdatedAt  time.Time
 	ExpiresAt  time.Time

@@ -38,8 +38,8 @@ type scheduler struct {
 	blocked  int // held, not in flight, and their lane can't start them now
 	jammed   jam // the lanes of those, the one without progress for longest first
 	draining bool
-	// failovers counts deliveries that another provider took over.
-	failovers int
+	// takenOver counts deliveries by the provider that took them over.
+	takenOver map[string]int
 
 	paused map[string]bool // by operators; "" is all
 	counts map[string]*poolCounts
@@ -121,6 +121,7 @@ func newScheduler(now time.Time, opt schedulerOptions) *scheduler {
 	s := &scheduler{
 		opt: opt, base: now,
 		lanes: make(map[laneKey]*lane), named: make(map[laneKey]*lane), slots: make(map[slot]*held), counts: make(map[string]*poolCounts),
+		takenOver: make(map[string]int),
 		timers: heap[lane]{
 			at:   func(l *lane) *int32 { return &l.timer },
 			less: func(a, b *lane) bool { return a.wake.Before(b.wake) },

@@ -663,8 +663,8 @@ func TestSchedulerFailover(t *testing.T) {
 			t.Fatalf("the first is not tried again after its pause: %v", got)
 		}
 		r.answer(21, ok)
-		if r.s.holding != 0 || r.s.failovers == 0 {
-			t.Fatalf("holding %d, counted %d failovers", r.s.holding, r.s.failovers)
+		if s := r.s.snapshot(); s.Holding != 0 || s.Failovers == 0 || len(s.TakenOver) != 1 || s.TakenOver["second"] != s.Failovers {
+			t.Fatalf("holding %d, counted %d failovers, %v", s.Holding, s.Failovers, s.TakenOver)
 		}
 	})
 }

@@ -74,7 +74,7 @@ func (s *scheduler) serving(l *lane) *lane {
 func (s *scheduler) join(d *held, l *lane) {
 	d.lane = l
 	if l.provider != d.d.Provider {
-		s.failovers++
+		s.takenOver[l.provider]++
 	}
 	l.held++
 	s.pool(l.group).held++

@@ -2,6 +2,7 @@ package dispatcher
 
 import (
 	"context"
+	"maps"
 	"time"
 
 	"github.com/sony/gobreaker/v2"
@@ -13,8 +14,9 @@ type Snapshot struct {
 	// being sent, Blocked those whose lane can't start them now.
 	Holding, InFlight, Blocked int
 	// Failovers counts deliveries that another provider took over, since the
-	// start.
+	// start; TakenOver counts them by that provider.
 	Failovers int
+	TakenOver map[string]int
 	Groups    map[string]GroupSnapshot
 	// Providers are the named ones.
 	Providers map[string]ProviderSnapshot
@@ -44,8 +46,11 @@ func (e *Engine) Snapshot() *Snapshot { return e.snapshot.Load() }
 // snapshot copies the scheduler's counts.
 func (s *scheduler) snapshot() *Snapshot {
 	out := &Snapshot{
-		Holding: s.holding, InFlight: s.inFlight, Blocked: s.blocked, Failovers: s.failovers,
+		Holding: s.holding, InFlight: s.inFlight, Blocked: s.blocked, TakenOver: maps.Clone(s.takenOver),
 		Groups: make(map[string]GroupSnapshot, len(s.counts)), Providers: make(map[string]ProviderSnapshot),
+	}
+	for _, n := range s.takenOver {
+		out.Failovers += n
 	}
 	for name, c := range s.counts {
 		g := GroupSnapshot{Lanes: make(map[string]int), Waiting: c.held - c.inFlight, InFlight: c.inFlight}

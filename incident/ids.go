@@ -46,6 +46,15 @@ func ThreadID(page, incidentID, targetID string) string {
 	return "thr_" + digest("tocsin thread 1", page, incidentID, targetID)
 }
 
+// UpdateID names an update that neither its producer nor the intake gave a name:
+// "upd_" and 26 characters of lower-case base32. It comes from the update's place
+// in its incident and not from its content, since an incident may say the same
+// again after something else.
+func UpdateID(page, incidentID string, sequence int) string {
+	seq := binary.BigEndian.AppendUint64(nil, uint64(sequence))
+	return "upd_" + digest("tocsin update 1", page, incidentID, string(seq))
+}
+
 // digest returns 130 bits of a SHA-256 over the fields. Each field comes after its
 // length, so that no two lists of fields run together to the same bytes.
 func digest(fields ...string) string {

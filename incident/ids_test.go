@@ -24,6 +24,16 @@ func TestIDsStayTheSame(t *testing.T) {
 	}
 }
 
+func TestUpdateID(t *testing.T) {
+	// Known to producers who were told it: it must never change.
+	if got, want := UpdateID("default", "INC-8892", 2), "upd_xulmqcpvhrvadqjchulq645kee"; got != want {
+		t.Errorf("UpdateID = %q, want %q", got, want)
+	}
+	if UpdateID("a", "b", 1) == UpdateID("a", "b", 2) || UpdateID("a", "bc", 1) == UpdateID("ab", "c", 1) {
+		t.Error("two updates have one name")
+	}
+}
+
 func TestDeliveryIDsDiffer(t *testing.T) {
 	shape := regexp.MustCompile(`^(msg|thr)_[a-z2-7]{26}$`)
 	seen := map[string]bool{}

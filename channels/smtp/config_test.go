@@ -12,8 +12,10 @@ import (
 
 func TestTemplatesAreTriedAtStart(t *testing.T) {
 	for name, tc := range map[string]struct{ file, text, want string }{
-		"syntax":           {"tocsin.txt.tmpl", "{{if}}", "tocsin.txt.tmpl"},
-		"unknown field":    {"tocsin.txt.tmpl", "{{.Nothing}}", "Nothing"},
+		"syntax":           {"tocsin.txt.tmpl", "one\ntwo {{if}}", "tocsin.txt.tmpl:2:"},
+		"html syntax":      {"tocsin.html.tmpl", "one\n\n{{end}}", "tocsin.html.tmpl:3:"},
+		"html escaping":    {"tocsin.html.tmpl", "one\n<a href=\"{{if .Test}}?{{else}}x{{end}}{{.Title}}\">x</a><script>", "tocsin.html.tmpl:2:"},
+		"unknown field":    {"tocsin.txt.tmpl", "{{.Nothing}}", "tocsin.txt.tmpl:1:2: executing"},
 		"fails at a value": {"tocsin.txt.tmpl", "{{index .Components 0}}", "index out of range"},
 		"unknown function": {"tocsin.html.tmpl", "{{exec .Title}}", "exec"},
 		"empty subject":    {"tocsin.subject.tmpl", "  {{/* nothing */}}\n", "subject is empty"},
@@ -23,6 +25,7 @@ func TestTemplatesAreTriedAtStart(t *testing.T) {
 		"link in a query":  {"tocsin.html.tmpl", `<a href="https://x.example/?to={{.Unsubscribe}}">x</a>`, "as it is"},
 		"name":             {"tocsin.tmpl", "", "must end in"},
 		"no format":        {".txt.tmpl", "", "must end in"},
+		"none at all":      {"tocsin.txt", "", "there are none"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()

@@ -8,17 +8,22 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
+	"runtime"
 
 	"github.com/emersion/go-msgauth/dkim"
 )
 
 // DKIM says how to sign mails (RFC 6376, RFC 8463).
 type DKIM struct {
-	// Domain signs; its public key is at Selector._domainkey.Domain.
+	// Domain signs; its public key is at Selector._domainkey.Domain. If it is empty,
+	// it is the domain of the relay's From.
 	Domain, Selector string
 	// KeyFile has the private key in PEM, without a passphrase: RSA of 1,024 bits
-	// and more, or Ed25519.
+	// and more, or Ed25519. Nobody but its owner and group may have access to it,
+	// and the group may only read it.
 	KeyFile string
 }
 
@@ -32,7 +37,7 @@ func newSigner(d DKIM) (*signer, error) {
 	if !domainName(d.Domain) || !domainName(d.Selector) {
 		return nil, errors.New("dkim: domain and selector must be names in the DNS")
 	}
-	text, err := os.ReadFile(d.KeyFile)
+	text, err := readKey(d.KeyFile)
 	if err != nil {
 		return nil, fmt.Errorf("dkim: %w", err)
 	}
@@ -57,6 +62,31 @@ func newSigner(d DKIM) (*signer, error) {
 		return nil, fmt.Errorf("dkim: the key in %s can't sign: %w", d.KeyFile, err)
 	}
 	return s, nil
+}
+
+// maxKeyBytes is far more than any key has.
+const maxKeyBytes = 64 << 10
+
+// readKey reads a file that must be a secret.
+func readKey(name string) ([]byte, error) {
+	file, err := os.Open(name)
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, fmt.Errorf("%w; let the user that tocsin runs as read it", err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	info, err := file.Stat()
+	switch {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("%s is not a file", name)
+	case info.Mode().Perm()&0o027 != 0 && runtime.GOOS != "windows": // which has no such bits
+		return nil, fmt.Errorf("others may read or change the private key in %s; run chmod g-w,o= on it", name)
+	}
+	return io.ReadAll(io.LimitReader(file, maxKeyBytes))
 }
 
 // privateKey returns the first key in a PEM file, nil if there is none.

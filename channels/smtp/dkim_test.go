@@ -56,7 +56,7 @@ func TestDKIM(t *testing.T) {
 			file, record := keyFile(t, key)
 			p := &peer{offers: []string{"PIPELINING"}}
 			c := newChannel(t, p.start(t), func(c *Config, _ *egress.Config) {
-				c.Relays[0].DKIM = &DKIM{Domain: "example.com", Selector: "status", KeyFile: file}
+				c.Relays[0].DKIM = &DKIM{Selector: "status", KeyFile: file} // the domain is that of From
 				c.Unsubscribe = func(int64) string { return sampleLink }
 			})
 			var all sync.WaitGroup
@@ -110,5 +110,26 @@ func TestShortKeysAreRefused(t *testing.T) {
 	file, _ := keyFile(t, key)
 	if _, err := newSigner(DKIM{"example.com", "s", file}); err == nil || !strings.Contains(err.Error(), "too short") {
 		t.Error(err)
+	}
+}
+
+// A private key that others can get at is none.
+func TestKeysOpenToOthersAreRefused(t *testing.T) {
+	_, key, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, _ := keyFile(t, key)
+	for mode, refused := range map[os.FileMode]bool{0o600: false, 0o440: false, 0o644: true, 0o604: true, 0o660: true, 0o602: true} {
+		if err := os.Chmod(file, mode); err != nil {
+			t.Fatal(err)
+		}
+		_, err := newSigner(DKIM{"example.com", "s", file})
+		if refused != (err != nil && strings.Contains(err.Error(), "chmod")) || !refused && err != nil {
+			t.Errorf("%v: %v", mode, err)
+		}
+	}
+	if _, err := newSigner(DKIM{"example.com", "s", filepath.Dir(file)}); err == nil || !strings.Contains(err.Error(), "is not a file") {
+		t.Errorf("a folder: %v", err)
 	}
 }

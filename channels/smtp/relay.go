@@ -75,7 +75,11 @@ func newRelay(r Relay, via route) (*relay, error) {
 	}
 	out.slots = make(chan struct{}, r.Connections)
 	if r.DKIM != nil {
-		if out.signer, err = newSigner(*r.DKIM); err != nil {
+		d := *r.DKIM
+		if d.Domain == "" {
+			d.Domain = domainOf(out.sender)
+		}
+		if out.signer, err = newSigner(d); err != nil {
 			return nil, err
 		}
 	}

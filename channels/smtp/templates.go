@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	texttemplate "text/template"
 	"time"
@@ -84,11 +85,12 @@ func (t *templates) load(from fs.FS) error {
 	if err != nil {
 		return err
 	}
+	files = slices.DeleteFunc(files, func(file fs.DirEntry) bool { return !strings.HasSuffix(file.Name(), ".tmpl") })
+	if len(files) == 0 {
+		return errors.New("there are none; their names end in .tmpl")
+	}
 	for _, file := range files {
 		name := file.Name()
-		if !strings.HasSuffix(name, ".tmpl") {
-			continue
-		}
 		source, err := fs.ReadFile(from, name)
 		if err != nil {
 			return err

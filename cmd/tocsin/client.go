@@ -12,9 +12,12 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/tocsin/tocsin/incident"
 )
 
 // apiFlag says where the engine is, for commands that talk to its API.
@@ -65,14 +68,19 @@ func (c *client) publish(ctx context.Context, event []byte) (*published, error) 
 // incidentView is an incident with its updates, newest first.
 type incidentView struct {
 	// Stopped is set if an operator ended the fan-out: there are no more plans.
-	Stopped bool         `json:"stopped"`
-	Updates []updateView `json:"updates"`
+	Stopped    bool         `json:"stopped"`
+	Impact     string       `json:"impact"`
+	Components []string     `json:"components"`
+	Updates    []updateView `json:"updates"`
 }
 
 type updateView struct {
 	// Sequence is 0 for an update that came too late and was not sent.
 	Sequence  int        `json:"sequence"`
 	UpdateID  string     `json:"update_id"`
+	Status    string     `json:"status"`
+	Title     string     `json:"title"`
+	Message   string     `json:"message"`
 	PlannedAt *time.Time `json:"planned_at"`
 	Audience  int        `json:"audience"`
 	// Progress counts deliveries by channel and outcome.
@@ -108,6 +116,24 @@ func (v *incidentView) update(id string) *updateView {
 		}
 	}
 	return nil
+}
+
+// latest returns the newest update that was sent, nil if there is none.
+func (v *incidentView) latest() *updateView {
+	for i := range v.Updates {
+		if v.Updates[i].Sequence > 0 {
+			return &v.Updates[i]
+		}
+	}
+	return nil
+}
+
+// says reports whether the incident says already what e does, as far as can be seen
+// from here.
+func (v *incidentView) says(e *incident.Event) bool {
+	u := v.latest()
+	return u != nil && u.Status == string(e.Status) && u.Title == e.Title && u.Message == e.Message && v.Impact == string(e.Impact) &&
+		slices.Equal(slices.Sorted(slices.Values(v.Components)), slices.Sorted(slices.Values(e.AffectedComponents)))
 }
 
 // incident asks for an incident; nil if the engine doesn't know it yet.

@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/tocsin/tocsin/incident"
 )
 
 const minimal = `{"incident_id":"INC-1","status":"investigating","impact":"critical","affected_components":[],"started_at":"2026-11-21T05:00:00Z"}`
@@ -111,6 +113,48 @@ func TestPublishFailures(t *testing.T) {
 	code, _, stderr = tocsin(t, t.Context(), minimal, nil, "publish", "--to", "amqp://user:sesame@"+strings.TrimPrefix(closed.URL, "http://"), "-")
 	if code != exitUnavailable || !strings.Contains(stderr, "RabbitMQ") || strings.Contains(stderr, "sesame") {
 		t.Errorf("without a broker: exit code %d, %s", code, stderr)
+	}
+}
+
+// An update that is accepted and never seen is one that the incident says already,
+// or one that something is wrong with.
+func TestPublishedAndNeverSeen(t *testing.T) {
+	event, err := incident.Decode([]byte(`{"incident_id":"INC-1","status":"identified","impact":"major","affected_components":["b","a"],
+		"started_at":"2026-11-21T05:00:00Z","message":"We know."}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const same = `{"impact":"major","components":["a","b"],"updates":[{"sequence":0,"update_id":"late"},
+		{"sequence":3,"update_id":"x","status":"identified","message":"We know."},{"sequence":2,"update_id":"y"}]}`
+	for name, test := range map[string]struct {
+		status int
+		view   string
+		said   bool
+	}{
+		"said already":     {200, same, true},
+		"another message":  {200, strings.Replace(same, "know", "hope", 1), false},
+		"another status":   {200, strings.Replace(same, "identified", "monitoring", 1), false},
+		"another impact":   {200, strings.Replace(same, "major", "minor", 1), false},
+		"other components": {200, strings.Replace(same, `["a","b"]`, `["a"]`, 1), false},
+		"nothing sent yet": {200, `{"impact":"major","updates":[{"sequence":0,"update_id":"late"}]}`, false},
+		"no incident":      {404, `{}`, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var out, errs strings.Builder
+			p := &program{stdout: &out, stderr: &errs}
+			engine, err := newClient(api(t, map[string]http.HandlerFunc{"GET /v1/incidents/INC-1": answer(test.status, test.view)}), p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer engine.close()
+			err = watch(t.Context(), p, engine, &published{Page: "default", IncidentID: "INC-1", UpdateID: "u"}, event, 0)
+			if test.said && (err != nil || !strings.Contains(out.String(), "says already what this update says, since sequence 3;")) {
+				t.Errorf("%v, %s", err, out.String())
+			}
+			if !test.said && (err == nil || exitCode(t.Context(), err) != exitFailed || !strings.Contains(err.Error(), "tocsin.incidents.invalid") || out.Len() > 0) {
+				t.Errorf("%v, %s", err, out.String())
+			}
+		})
 	}
 }
 

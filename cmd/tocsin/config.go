@@ -18,8 +18,9 @@ type configCheckCommand struct {
 
 // Help is shown by --help.
 func (*configCheckCommand) Help() string {
-	return `Reads the file, the defaults and the TOCSIN_ environment exactly as serve does, reports everything at fault ` +
-		`with its line, and prints what would be in force, without secrets. Nothing is opened or connected to.
+	return `Reads the file, the defaults and the TOCSIN_ environment exactly as serve does, and the templates and keys that ` +
+		`they name, reports everything at fault with its line, and prints what would be in force, without secrets. Nothing is ` +
+		`connected to.
 
     tocsin config check tocsin.yaml
 
@@ -31,6 +32,9 @@ func (c *configCheckCommand) Run(p *program) error {
 	flags := configFlags{Config: c.File}
 	cfg, err := flags.load(p)
 	if err != nil {
+		return err
+	}
+	if err := newOutlets(cfg).check(); err != nil {
 		return err
 	}
 	if !c.Quiet {

@@ -93,7 +93,7 @@ func (d *demo) startEngine(ctx context.Context) (err error) {
 
 // groups are the delivery queues of the engine.
 func (d *demo) groups() ([]string, error) {
-	cfg, err := config.Load(d.config, func(string) (string, bool) { return "", false })
+	cfg, err := config.Load(d.config, nil)
 	if err != nil {
 		return nil, fmt.Errorf("configuration of the demo: %w", err)
 	}

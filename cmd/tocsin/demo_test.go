@@ -36,7 +36,7 @@ type fakeEngine struct {
 
 // runFakeEngine stands in for serve in a process of its own.
 func runFakeEngine(file, defect string) {
-	cfg, err := config.Load(file, os.LookupEnv)
+	cfg, err := config.Load(file, os.Environ())
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(exitUsage)

@@ -75,7 +75,7 @@ func TestDocumentedMetrics(t *testing.T) {
 
 // TestDocumentedConfigurations loads every configuration that people may copy.
 func TestDocumentedConfigurations(t *testing.T) {
-	environ := func(name string) (string, bool) { return "secret", name == "AMQP_PASSWORD" }
+	environ := []string{"AMQP_PASSWORD=secret"}
 	readme := slices.DeleteFunc(fences(readDoc(t, "README.md")), func(f fence) bool { return f.language != "yaml" })
 	if len(readme) != 1 {
 		t.Fatalf("the README has %d configurations, not 1", len(readme))
@@ -87,6 +87,34 @@ func TestDocumentedConfigurations(t *testing.T) {
 	for _, name := range []string{file, filepath.Join("..", "..", "docs", "samples", "tocsin.yaml")} {
 		if _, err := config.Load(name, environ); err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+// TestDocumentedGroups holds what docs/producers.md and deploy/README.md say of the
+// queues against those that an engine has.
+func TestDocumentedGroups(t *testing.T) {
+	cfg := config.Default()
+	cfg.SMTP, cfg.SMPP = []config.SMTP{{Name: "ses"}, {Name: "spare"}}, []config.SMPP{{Name: "acme"}, {Name: "other"}}
+	if got := newOutlets(cfg).groupNames(); !slices.Equal(got, []string{"webhook", "rss", "smtp:ses", "smpp:acme"}) {
+		t.Errorf("the groups are %q", got)
+	}
+	doc := readDoc(t, "docs/producers.md")
+	for _, said := range []string{"`webhook`", "`rss`", "`smtp:<name>`", "`smpp:<name>`", "`tocsin.deliver.smtp:ses.urgent`"} {
+		if !strings.Contains(section(t, doc, "### What the engine declares"), said) {
+			t.Errorf("docs/producers.md does not have %s", said)
+		}
+	}
+	environ := []string{"TOCSIN_TOKEN=0123456789abcdef", "AMQP_PASSWORD=x", "SMTP_PASSWORD=x", "SMPP_PASSWORD=x"}
+	for _, file := range []string{"systemd", "compose"} {
+		cfg, err := config.Load(filepath.Join("..", "..", "deploy", file, "tocsin.yaml"), environ)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, group := range newOutlets(cfg).groupNames() {
+			if !strings.Contains(section(t, readDoc(t, "deploy/README.md"), "## RabbitMQ"), "`"+group+"`") {
+				t.Errorf("deploy/README.md does not have the group %s of deploy/%s", group, file)
+			}
 		}
 	}
 }

@@ -113,7 +113,7 @@ func runEngine(ctx context.Context, cfg *config.Config, stderr io.Writer) (err e
 		}
 	})
 	control := gateway.New(gateway.Deps{
-		Intake: queues, Targets: ledger, History: ledger, Engine: engine, Meter: metrics,
+		Intake: queues, Targets: feedTargets{ledger, published.Changed}, History: ledger, Engine: engine, Meter: metrics,
 		CheckTarget: ways.checkTarget, Groups: ways.groups, Policy: ways.limits, WebhookProvider: ways.webhookProvider,
 		Depths: queues.measure, Metrics: metrics.Handler(), Log: log,
 		Ready: func(ctx context.Context) map[string]string {

@@ -70,6 +70,20 @@ func TestUsage(t *testing.T) {
 	}
 }
 
+// A setting that would be ignored is refused, by every command that reads them.
+func TestUnknownVariableIsRefused(t *testing.T) {
+	environ := []string{"TOCSIN_DATA=" + t.TempDir(), "TOCSIN_TOKEN=x", "TOCSIN_LISTN=127.0.0.1:1"}
+	for _, command := range [][]string{{"serve"}, {"config", "check"}, {"config", "print"}} {
+		code, stdout, stderr := tocsin(t, t.Context(), "", environ, command...)
+		if code != exitUsage || stderr != "tocsin: TOCSIN_LISTN: is not the variable of any key; did you mean TOCSIN_LISTEN?\n" {
+			t.Errorf("%v: exit code %d\n%s%s", command, code, stdout, stderr)
+		}
+	}
+	if code, _, stderr := tocsin(t, t.Context(), "", environ[:2], "config", "check"); code != exitDone {
+		t.Errorf("exit code %d\n%s", code, stderr)
+	}
+}
+
 // Flags win over the environment, which wins over the file.
 func TestPrecedence(t *testing.T) {
 	file := t.TempDir() + "/tocsin.yaml"

@@ -130,6 +130,22 @@ func (o *outlets) checkTarget(t *incident.Target) error {
 	return nil
 }
 
+// check reads what the configuration only names: the templates and keys of mail.
+// It connects to nothing.
+func (o *outlets) check() error {
+	if len(o.cfg.SMTP) == 0 {
+		return nil
+	}
+	budget := egress.NewBudget(1, idleTime)
+	defer budget.Close()
+	link := func(int64) string { return o.publicURL() + "/unsubscribe" }
+	mails, err := smtp.New(o.smtpConfig(link), egress.NewDialer(egress.Config{Budget: budget}))
+	if err != nil {
+		return usageError(err)
+	}
+	return mails.Close()
+}
+
 // open makes the channels, and returns the one of the feeds by itself as well.
 // What has to be closed is added to the teardown.
 func (o *outlets) open(dialer *egress.Dialer, s records, shelf *feeds.Shelf, unsubscribe func(int64) string, changed func([]int64), log *slog.Logger, open *teardown) (map[string]channels.Channel, *rss.Channel, error) {
@@ -196,8 +212,15 @@ func (o *outlets) smtpConfig(unsubscribe func(int64) string) smtp.Config {
 	if o.cfg.PublicListen != "" { // else nobody answers the links
 		c.Unsubscribe = unsubscribe
 	}
+	m := &o.cfg.Mail
+	c.Templates, c.Domain, c.Hello = m.Templates, m.Domain, m.Hello
+	c.ConnectTimeout, c.Timeout, c.FinalTimeout = m.ConnectTimeout, m.Timeout, m.FinalTimeout
 	for _, r := range o.cfg.SMTP {
-		c.Relays = append(c.Relays, smtp.Relay{Name: r.Name, URL: r.URL, From: r.From, Connections: r.Connections})
+		relay := smtp.Relay{Name: r.Name, URL: r.URL, From: r.From, Connections: r.Connections}
+		if r.DKIM.Signs() {
+			relay.DKIM = &smtp.DKIM{Domain: r.DKIM.Domain, Selector: r.DKIM.Selector, KeyFile: r.DKIM.KeyFile}
+		}
+		c.Relays = append(c.Relays, relay)
 	}
 	return c
 }
@@ -205,9 +228,12 @@ func (o *outlets) smtpConfig(unsubscribe func(int64) string) smtp.Config {
 func (o *outlets) smppConfig(s records, changed func([]int64), log *slog.Logger) smpp.Config {
 	c := smpp.Defaults()
 	c.Logger = log
+	all := &o.cfg.SMS
+	c.ConnectTimeout, c.ResponseTimeout, c.EnquireLink, c.IdleTime = all.ConnectTimeout, all.ResponseTimeout, all.EnquireLink, all.IdleTime
 	for _, a := range o.cfg.SMPP {
 		c.Accounts = append(c.Accounts, smpp.Account{
-			Name: a.Name, URL: a.URL, Source: a.Source, Window: a.Window, Binds: a.Binds, Exclusive: a.Exclusive,
+			Name: a.Name, URL: a.URL, Source: a.Source, Window: a.Window, Binds: a.Binds,
+			Exclusive: a.Exclusive, MessagePayload: a.MessagePayload,
 		})
 	}
 	c.Receipt = func(ctx context.Context, r smpp.Receipt) error {
@@ -231,7 +257,7 @@ func (o *outlets) rssConfig(log *slog.Logger) rss.Config {
 	if o.cfg.RSS.Title != "" {
 		c.Title = o.cfg.RSS.Title
 	}
-	c.Link = o.cfg.RSS.Link
+	c.Link, c.Authority, c.Entries = o.cfg.RSS.Link, o.cfg.RSS.Authority, o.cfg.RSS.Entries
 	c.Base = o.publicURL()
 	return c
 }

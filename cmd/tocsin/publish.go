@@ -71,7 +71,7 @@ func (c *publishCommand) Run(ctx context.Context, p *program) error {
 		return err
 	}
 	defer engine.close()
-	return watch(ctx, p, engine, answer)
+	return watch(ctx, p, engine, answer, event, unseenFor)
 }
 
 func overBroker(to string) bool {
@@ -131,8 +131,9 @@ var errTooLate = errors.New("the update is older than the latest one, by its upd
 // before it counts as one that the engine made nothing of.
 const unseenFor = 15 * time.Second
 
-// watch shows the progress of an update until all its deliveries are closed.
-func watch(ctx context.Context, p *program, engine *client, what *published) error {
+// watch shows the progress of an update until all its deliveries are closed, or
+// the update has not been seen for so long that it won't be.
+func watch(ctx context.Context, p *program, engine *client, what *published, event *incident.Event, unseen time.Duration) error {
 	m := newMeter(p.stderr, "told", 0)
 	defer m.close()
 	accepted := time.Now()
@@ -141,28 +142,40 @@ func watch(ctx context.Context, p *program, engine *client, what *published) err
 		if err != nil {
 			return err
 		}
-		if view != nil {
-			if u := view.update(what.UpdateID); u != nil {
-				if u.Sequence == 0 {
-					return errTooLate
-				}
-				closed, done := u.closed()
-				m.set(closed, u.Audience)
-				if done || view.Stopped && u.outcomes()["open"] == 0 {
-					m.close()
-					fmt.Fprintf(p.stdout, "%s, sequence %d: %s\n", what.IncidentID, u.Sequence, summary(u))
-					return nil
-				}
-			} else if time.Since(accepted) > unseenFor {
+		if view == nil {
+			view = &incidentView{}
+		}
+		if u := view.update(what.UpdateID); u != nil {
+			if u.Sequence == 0 {
+				return errTooLate
+			}
+			closed, done := u.closed()
+			m.set(closed, u.Audience)
+			if done || view.Stopped && u.outcomes()["open"] == 0 {
 				m.close()
-				fmt.Fprintf(p.stdout, "%s says already what this update says; nobody is told twice.\n", what.IncidentID)
+				fmt.Fprintf(p.stdout, "%s, sequence %d: %s\n", what.IncidentID, u.Sequence, summary(u))
 				return nil
 			}
+		} else if time.Since(accepted) > unseen {
+			m.close()
+			if !view.says(event) {
+				return notTakenUp(what.IncidentID, unseen)
+			}
+			fmt.Fprintf(p.stdout, "%s says already what this update says, since sequence %d; nobody is told twice. Change its status, "+
+				"impact, components, title or message to tell them again.\n", what.IncidentID, view.latest().Sequence)
+			return nil
 		}
 		if err := sleep(ctx, pause); err != nil {
 			return err
 		}
 	}
+}
+
+// notTakenUp says what may have become of an update that can't be seen.
+func notTakenUp(incidentID string, unseen time.Duration) error {
+	return fmt.Errorf("the update was accepted, and after %s it is not in the history of %s. Either the engine has not come to it "+
+		"(its tocsin_queue_depth has the intake), or found something wrong with it that only shows there (its log says so; over a broker "+
+		"it is in the queue tocsin.incidents.invalid), or this is not the engine behind that exchange", unseen, incidentID)
 }
 
 // summary says how an update's deliveries ended.

@@ -42,6 +42,9 @@ func (c *serveCommand) Run(ctx context.Context, p *program) error {
 	if err != nil {
 		return err
 	}
+	if err := newOutlets(cfg).check(); err != nil {
+		return err // before anything is waited for
+	}
 	if err := runEngine(ctx, cfg, p.stderr); err != nil {
 		return err
 	}
@@ -64,7 +67,7 @@ func (f *configFlags) load(p *program) (*config.Config, error) {
 			settings = append(settings, s)
 		}
 	}
-	cfg, err := config.Load(f.Config, p.lookup, settings...)
+	cfg, err := config.Load(f.Config, p.environ, settings...)
 	if err != nil {
 		return nil, usageError(err)
 	}

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"net"
-	"net/mail"
 	"net/netip"
 	"net/url"
 	"regexp"
@@ -28,12 +27,13 @@ func (c *Config) check(f *faults) {
 	c.checkServices(f)
 	c.checkEgress(f)
 	c.checkHosts(f)
+	c.checkNames(f)
+	c.checkMail(f)
 	c.checkRelays(f)
+	c.checkAccounts(f)
+	c.checkFeeds(f)
 	if c.PublicURL != "" && !isURL(c.PublicURL, "http", "https") {
 		f.at("public_url", "must be an http or https URL, or empty")
-	}
-	if c.RSS.Link != "" && !isURL(c.RSS.Link, "http", "https") {
-		f.at("rss.link", "must be an http or https URL, or empty")
 	}
 	if c.Retry.Base > c.Retry.Cap {
 		f.at("retry.base", "must not be more than retry.cap")
@@ -57,8 +57,6 @@ var (
 	deploymentName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,39}$`)
 	// takenNames begin the names of the default deployment's queues.
 	takenNames = []string{"incidents", "deliver", "updates", "parked", "owner"}
-	relayName  = regexp.MustCompile(`^[a-z0-9_-]{1,32}$`)
-	smsSender  = regexp.MustCompile(`^([A-Za-z0-9 ]{1,11}|\+?[0-9]{1,20})$`)
 	hostName   = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$`)
 	// bearer is b64token of RFC 6750, section 2.1.
 	bearer = regexp.MustCompile(`^[A-Za-z0-9._~+/-]+=*$`)
@@ -172,36 +170,4 @@ func isHost(name string) bool {
 func isHostAlone(host string) bool {
 	address, err := netip.ParseAddr(host)
 	return err == nil && address.Zone() == "" || len(host) <= 253 && hostName.MatchString(host)
-}
-
-func (c *Config) checkRelays(f *faults) {
-	const nameRule = "must be 1 to 32 of a-z 0-9 _ -"
-	seen := make(map[string]bool)
-	name := func(list string, i int, name string) {
-		key := fmt.Sprintf("%s[%d].name", list, i)
-		if !relayName.MatchString(name) {
-			f.at(key, nameRule)
-		} else if seen[name] {
-			f.at(key, "is used twice; give each relay and account its own")
-		}
-		seen[name] = true
-	}
-	for i, r := range c.SMTP {
-		name("smtp", i, r.Name)
-		if !isURL(r.URL, "smtp", "smtps") {
-			f.at(fmt.Sprintf("smtp[%d].url", i), "must be a URL such as smtp://user:password@relay.example.com:587")
-		}
-		if _, err := mail.ParseAddress(r.From); err != nil || strings.ContainsAny(r.From, "\r\n") {
-			f.at(fmt.Sprintf("smtp[%d].from", i), `must be a mailbox, such as "Status <status@example.com>"`)
-		}
-	}
-	for i, a := range c.SMPP {
-		name("smpp", i, a.Name)
-		if !isURL(a.URL, "smpp", "smpps") {
-			f.at(fmt.Sprintf("smpp[%d].url", i), "must be a URL such as smpp://system_id:password@smsc.example.com:2775")
-		}
-		if !smsSender.MatchString(a.Source) {
-			f.at(fmt.Sprintf("smpp[%d].source", i), "must be up to 11 letters and digits, or a number of up to 20 digits")
-		}
-	}
 }

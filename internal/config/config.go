@@ -50,8 +50,12 @@ type Config struct {
 	Admission int     `yaml:"admission" min:"100" max:"1000000"`
 	Egress    Egress  `yaml:"egress"`
 	Webhook   Webhook `yaml:"webhook"`
+	// Mail is what all relays have in common.
+	Mail Mail `yaml:"mail"`
 	// SMTP lists mail relays, by unique names.
 	SMTP []SMTP `yaml:"smtp"`
+	// SMS is what all accounts have in common.
+	SMS SMS `yaml:"sms"`
 	// SMPP lists accounts at SMS centres, by unique names.
 	SMPP  []SMPP `yaml:"smpp"`
 	RSS   RSS    `yaml:"rss"`
@@ -123,46 +127,6 @@ func (w *Webhook) For(provider string) HostLimits {
 	return w.HostLimits
 }
 
-// SMTP is one mail relay.
-type SMTP struct {
-	// Name is 1 to 32 of a-z 0-9 _ -.
-	Name string `yaml:"name"`
-	// URL is smtp://user:password@host:port (STARTTLS) or smtps://.
-	URL string `yaml:"url"`
-	// From is the sender, as in "Status <status@example.com>".
-	From        string `yaml:"from"`
-	Rate        Rate   `yaml:"rate"`
-	Burst       int    `yaml:"burst" min:"1" max:"1000000"`
-	Connections int    `yaml:"connections" min:"1" max:"1000"`
-}
-
-// SMPP is one account at an SMS centre.
-type SMPP struct {
-	// Name is 1 to 32 of a-z 0-9 _ -.
-	Name string `yaml:"name"`
-	// URL is smpp://system_id:password@host:port or smpps://.
-	URL string `yaml:"url"`
-	// Source is the sender: up to 11 letters and digits, or a number.
-	Source string `yaml:"source"`
-	Rate   Rate   `yaml:"rate"`
-	Burst  int    `yaml:"burst" min:"1" max:"1000000"`
-	// Window is how many submits wait for their answer at once, per bind.
-	Window int `yaml:"window" min:"1" max:"1000"`
-	Binds  int `yaml:"binds" min:"1" max:"100"`
-	// Exclusive says that the centre allows one bind in the whole fleet.
-	Exclusive bool `yaml:"exclusive"`
-}
-
-// RSS describes the feeds.
-type RSS struct {
-	Title string `yaml:"title"`
-	// Link is the page that readers of a feed come from.
-	Link string `yaml:"link"`
-	// Directory has the feeds written as files for another web server; ""
-	// does not.
-	Directory string `yaml:"directory"`
-}
-
 // Retry paces attempts that failed for a time: full jitter below Base × 2ⁿ and
 // Cap, until the update expires.
 type Retry struct {
@@ -189,7 +153,11 @@ func bare() *Config {
 			Source: []netip.Addr{}, Gate: 256},
 		Webhook: Webhook{Hosts: map[string]HostLimits{}, HostLimits: HostLimits{Rate: 100, Window: 64,
 			Connections: 64, ConnectTimeout: 5 * time.Second, Timeout: 15 * time.Second}},
-		SMTP: []SMTP{}, SMPP: []SMPP{}, RSS: RSS{Title: "Status"},
+		Mail: Mail{ConnectTimeout: 5 * time.Second, Timeout: 15 * time.Second, FinalTimeout: time.Minute},
+		SMTP: []SMTP{},
+		SMS: SMS{ConnectTimeout: 5 * time.Second, ResponseTimeout: 10 * time.Second, EnquireLink: 30 * time.Second,
+			IdleTime: time.Minute},
+		SMPP: []SMPP{}, RSS: RSS{Title: "Status", Entries: 50},
 		Retry: Retry{Base: 2 * time.Second, Cap: time.Hour, ExpiresAfter: 24 * time.Hour},
 	}
 }

@@ -19,7 +19,7 @@ import (
 type decoder struct {
 	*faults
 	source string
-	env    Lookup
+	env    environment
 }
 
 // document decodes data to config.
@@ -221,7 +221,7 @@ func join(path, name string) string {
 }
 
 // expand replaces ${NAME} by what the environment has for it; $${ stands for ${.
-func expand(text string, env Lookup) (string, error) {
+func expand(text string, env environment) (string, error) {
 	var b strings.Builder
 	for {
 		before, after, found := strings.Cut(text, "${")
@@ -238,7 +238,7 @@ func expand(text string, env Lookup) (string, error) {
 		if !closed || !isVariable(name) {
 			return "", errors.New("has a ${ that is not ${NAME}; write $${ for a plain ${")
 		}
-		value, ok := env(name)
+		value, ok := env[name]
 		if !ok {
 			return "", fmt.Errorf("needs the environment variable %s, which is not set", name)
 		}

@@ -7,14 +7,10 @@ import (
 	"iter"
 	"os"
 	"reflect"
-	"strings"
 )
 
 // maxFileBytes is the largest file that is read.
 const maxFileBytes = 1 << 20
-
-// Lookup finds an environment variable, as [os.LookupEnv] does.
-type Lookup func(name string) (value string, ok bool)
 
 // Setting is what the command line gives a key: a single value, or a list
 // separated by commas.
@@ -27,9 +23,10 @@ type Setting struct {
 }
 
 // Load reads the file at path ("" for none) over the defaults, then the
-// environment, then the settings, and validates the whole. Its error holds every
-// [Problem] found; that the file can't be read is another error.
-func Load(path string, env func(string) (string, bool), settings ...Setting) (*Config, error) {
+// environment, which is given as [os.Environ] returns it, then the settings, and
+// validates the whole. Its error holds every [Problem] found; that the file can't
+// be read is another error.
+func Load(path string, environ []string, settings ...Setting) (*Config, error) {
 	var data []byte
 	if path != "" {
 		var err error
@@ -37,7 +34,7 @@ func Load(path string, env func(string) (string, bool), settings ...Setting) (*C
 			return nil, err
 		}
 	}
-	return parse(data, path, env, settings)
+	return parse(data, path, newEnvironment(environ), settings)
 }
 
 func readFile(path string) ([]byte, error) {
@@ -56,14 +53,14 @@ func readFile(path string) ([]byte, error) {
 	return data, nil
 }
 
-func parse(data []byte, source string, env Lookup, settings []Setting) (*Config, error) {
+func parse(data []byte, source string, env environment, settings []Setting) (*Config, error) {
 	c, f := bare(), newFaults()
 	(&decoder{faults: f, source: source, env: env}).document(data, c)
 	known := make(map[string]bool)
 	for key, flat := range flatKeys(reflect.ValueOf(c).Elem(), "") {
 		known[key] = true
 		name := EnvName(key)
-		if value, ok := env(name); ok {
+		if value, ok := env[name]; ok {
 			f.moved(key, name)
 			f.setFlat(flat.value, value, flat.tag, key)
 		}
@@ -80,18 +77,13 @@ func parse(data []byte, source string, env Lookup, settings []Setting) (*Config,
 			f.at(s.Key, "is not a key that a flag can set")
 		}
 	}
+	env.checkNames(f, data, known)
 	c.fill()
 	c.check(f)
 	if err := f.err(); err != nil {
 		return nil, err
 	}
 	return c, nil
-}
-
-// EnvName returns the environment variable of a key: TOCSIN_RETRY_BASE for
-// retry.base.
-func EnvName(key string) string {
-	return "TOCSIN_" + strings.ToUpper(strings.ReplaceAll(key, ".", "_"))
 }
 
 type flatKey struct {

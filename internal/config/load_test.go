@@ -16,20 +16,17 @@ import (
 
 const sample = "../../docs/samples/tocsin.yaml"
 
-func noEnv(string) (string, bool) { return "", false }
+var noEnv []string
 
-func envOf(pairs ...string) Lookup {
-	return func(name string) (string, bool) {
-		for i := 0; i < len(pairs); i += 2 {
-			if pairs[i] == name {
-				return pairs[i+1], true
-			}
-		}
-		return "", false
+func envOf(pairs ...string) []string {
+	var environ []string
+	for i := 0; i < len(pairs); i += 2 {
+		environ = append(environ, pairs[i]+"="+pairs[i+1])
 	}
+	return environ
 }
 
-func load(t *testing.T, yaml string, env Lookup, settings ...Setting) (*Config, error) {
+func load(t *testing.T, yaml string, env []string, settings ...Setting) (*Config, error) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "tocsin.yaml")
 	if err := os.WriteFile(path, []byte(yaml), 0o600); err != nil {
@@ -43,7 +40,7 @@ func load(t *testing.T, yaml string, env Lookup, settings ...Setting) (*Config, 
 	return c, err
 }
 
-func mustLoad(t *testing.T, yaml string, env Lookup, settings ...Setting) *Config {
+func mustLoad(t *testing.T, yaml string, env []string, settings ...Setting) *Config {
 	t.Helper()
 	c, err := load(t, yaml, env, settings...)
 	if err != nil {
@@ -201,6 +198,20 @@ func TestProblems(t *testing.T) {
 		{"smtp twice", "smtp: [{name: a, url: smtp://h, from: a@b.example}, {name: a, url: smtp://h, from: a@b.example}]",
 			"smtp[1].name: is used twice"},
 		{"smpp", "smpp: [{name: a, url: smpp://h:0, source: STATUS PAGE LONG}]", "smpp[0].url: must be a URL such as smpp://"},
+		{"smtp tls", "smtp: [{name: a, url: \"smtp://h?tls=maybe\", from: a@b.example}]", "smtp[0].url: may end in ?tls=starttls (required"},
+		{"smtps and none", "smtp: [{name: a, url: \"smtps://h?tls=none\", from: a@b.example}]", "smtp[0].url: must not be smtps:// together"},
+		{"smtp user alone", "smtp: [{name: a, url: \"smtp://u@h\", from: a@b.example}]", "with user and password or neither"},
+		{"dkim without key", "smtp: [{name: a, url: smtp://h, from: a@b.example, dkim: {selector: s}}]", "tocsin.yaml:1:59: smtp[0].dkim.key_file: must name the file"},
+		{"dkim without selector", "smtp: [{name: a, url: smtp://h, from: a@b.example, dkim: {key_file: k}}]", "smtp[0].dkim.selector: must name the key in the DNS"},
+		{"dkim domain", "smtp: [{name: a, url: smtp://h, from: a@b.example, dkim: {key_file: k, selector: s, domain: a b}}]", "smtp[0].dkim.domain: must be a domain"},
+		{"mail domain", "mail: {domain: a b}", "tocsin.yaml:1:16: mail.domain: must be a name in the DNS"},
+		{"mail timeout", "mail: {final_timeout: 2h}", "mail.final_timeout: must be a duration from 1ms to 90s"},
+		{"sms timeout", "sms: {enquire_link: 0s}", "sms.enquire_link: must be a duration from 1s to 10m"},
+		{"smpp exclusive", "smpp: [{name: a, url: \"smpp://u:p@h\", source: A, binds: 2, exclusive: true}]", "smpp[0].binds: must be 1 for an exclusive account"},
+		{"smpp system_id", "smpp: [{name: a, url: \"smpp://0123456789abcdef:p@h\", source: A}]", "smpp[0].url: must have a system_id"},
+		{"smpp without user", "smpp: [{name: a, url: \"smpp://h\", source: A}]", "smpp[0].url: must be a URL such as smpp://system_id"},
+		{"rss entries", "rss: {entries: 0}", "rss.entries: must be a whole number from 1 to 1000"},
+		{"rss authority", "rss: {authority: \"a b\"}", "rss.authority: must be a host name"},
 		{"smpp source", "smpp: [{name: a, url: smpp://h, source: STATUS PAGE LONG}]", "smpp[0].source: must be up to 11"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -256,6 +267,44 @@ func TestEnvironment(t *testing.T) {
 	}
 }
 
+func TestUnknownVariables(t *testing.T) {
+	const file = "tokens: [\"${TOCSIN_API_TOKEN}\"]\ndata: /x/$${TOCSIN_LITERAL}\n"
+	token := []string{"TOCSIN_API_TOKEN=hush-hush-hush-hush"}
+	for entry, want := range map[string]string{
+		"TOCSIN_LISTN=127.0.0.1:1":       "TOCSIN_LISTN: is not the variable of any key; did you mean TOCSIN_LISTEN?",
+		"TOCSIN_RETRYBASE=hush":          "TOCSIN_RETRYBASE: is not the variable of any key; did you mean TOCSIN_RETRY_BASE?",
+		"TOCSIN_Listen=127.0.0.1:1":      "TOCSIN_Listen: is not the variable of any key; did you mean TOCSIN_LISTEN?",
+		"TOCSIN_WEBHOOK_TIME_OUT=hush":   "did you mean TOCSIN_WEBHOOK_TIMEOUT?",
+		"TOCSIN_SMTP_PASSWORD=hush":      "TOCSIN_SMTP_PASSWORD: is not a setting: smtp can only be set in the file, where ${TOCSIN_SMTP_PASSWORD} may",
+		"TOCSIN_SMPP=hush":               "smpp can only be set in the file",
+		"TOCSIN_WEBHOOK_HOSTS=hush":      "webhook.hosts can only be set in the file",
+		"TOCSIN_SOMETHING_ELSE=hush":     "TOCSIN_SOMETHING_ELSE: is not the variable of any key, and the file does not use it",
+		"TOCSIN_LISTEN_PORT=8080":        "TOCSIN_LISTEN_PORT: is not the variable of any key",
+		"TOCSIN_=hush":                   "TOCSIN_: is not",
+		"TOCSIN_TOKEN=hush":              "",
+		"TOCSIN_EXCHANGE=x":              "",
+		"TOCSIN_TEST_AMQP_URL=x":         "",
+		"TOCSINS=x":                      "",
+		"tocsin_listn=x":                 "",
+		"TOCSIN_SERVICE_HOST=10.0.0.1":   "",
+		"TOCSIN_SERVICE_PORT=8080":       "",
+		"TOCSIN_SERVICE_PORT_HTTP=8080":  "",
+		"TOCSIN_PORT=tcp://10.0.0.1:80":  "",
+		"TOCSIN_PUBLIC_PORT=udp://10.1":  "",
+		"TOCSIN_PORT_80_TCP=tcp://10.1":  "",
+		"TOCSIN_PORT_80_TCP_ADDR=10.0.1": "",
+	} {
+		_, err := load(t, file, append(token, entry))
+		if text := fmt.Sprint(err); (err == nil) != (want == "") || !strings.Contains(text, want) && want != "" || strings.Contains(text, "hush") {
+			t.Errorf("%s: %v\nwant %s", entry, err, want)
+		}
+	}
+	// A file that can't be read still names what it uses.
+	if _, err := load(t, file+"[", token); err == nil || strings.Contains(err.Error(), "TOCSIN_") {
+		t.Error(err)
+	}
+}
+
 func TestListFromTheEnvironmentIsChecked(t *testing.T) {
 	_, err := load(t, "", envOf("TOCSIN_EGRESS_DENY", "10.0.0.0/8,nonsense"))
 	if err == nil || !strings.HasPrefix(err.Error(), "TOCSIN_EGRESS_DENY: egress.deny[1]: must be an address") {
@@ -264,7 +313,7 @@ func TestListFromTheEnvironmentIsChecked(t *testing.T) {
 }
 
 func TestExpansion(t *testing.T) {
-	env := envOf("A", "1", "B_2", "${A}")
+	env := environment{"A": "1", "B_2": "${A}"}
 	for text, want := range map[string]string{"": "", "x": "x", "${A}": "1", "a${A}b${B_2}c": "a1b${A}c", "$${A}": "${A}",
 		"$": "$", "$A": "$A", "}{": "}{"} {
 		if got, err := expand(text, env); err != nil || got != want {
@@ -293,7 +342,7 @@ webhook: {rate: hush, hosts: {a.example: {rate: 5000/h}}}
 		t.Errorf("the error is %v", err)
 	}
 	c, f := bare(), newFaults()
-	(&decoder{faults: f, env: noEnv}).document([]byte(yaml), c)
+	(&decoder{faults: f}).document([]byte(yaml), c)
 	var log strings.Builder
 	slog.New(slog.NewTextHandler(&log, nil)).Info("config", "config", c, "smtp", c.SMTP, "smpp", c.SMPP)
 	for name, text := range map[string]string{"Redacted": c.Redacted(), "%v": fmt.Sprintf("%v", c), "%+v": fmt.Sprintf("%+v", *c),
@@ -307,6 +356,33 @@ webhook: {rate: hush, hosts: {a.example: {rate: 5000/h}}}
 	}
 }
 
+// Whether passwords and mails are encrypted is no secret.
+func TestEncryptionOfRelaysIsPrinted(t *testing.T) {
+	c := mustLoad(t, `
+smtp:
+  - {name: a, url: "smtp://u:hush@h:25?tls=none", from: a@b.example, dkim: {selector: s, key_file: /etc/key.pem}}
+  - {name: b, url: "smtp://u:hush@h?tls=starttls", from: a@b.example}
+`, noEnv)
+	text := c.Redacted()
+	for _, want := range []string{"smtp://u:xxxxx@h:25?tls=none\n", "smtp://u:xxxxx@h?tls=starttls\n", "key_file: /etc/key.pem\n"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("lacks %q:\n%s", want, text)
+		}
+	}
+	if strings.Contains(text, "hush") {
+		t.Error(text)
+	}
+	if !c.SMTP[0].DKIM.Signs() || c.SMTP[1].DKIM.Signs() {
+		t.Error("only the first relay signs")
+	}
+	// What is no valid URL of a relay keeps nothing of its query.
+	for _, url := range []string{"smtp://u:hush@h?tls=none&password=hush", "smtp://h?hush", "amqp://h?hush"} {
+		if got := redactRelay(url); strings.Contains(got, "hush") {
+			t.Errorf("%s becomes %s", url, got)
+		}
+	}
+}
+
 // TestRedactedIsComplete reads what was printed back: nothing but secrets is
 // missing.
 func TestRedactedIsComplete(t *testing.T) {
@@ -314,6 +390,9 @@ func TestRedactedIsComplete(t *testing.T) {
 tokens: [xxxxxxxxxxxxxxxxxxxxx]
 egress: {allow: [10.0.0.0/8, "[fd00::/8]:8443"], source: [192.0.2.1]}
 webhook: {rate: 5000/h, hosts: {"[2001:db8::1]:8443": {rate: 1/s}, a.example: {timeout: 30s}}}
+mail: {templates: /etc/tocsin/mail, final_timeout: 90s}
+smtp: [{name: a, url: "smtps://h", from: a@b.example, dkim: {selector: s, key_file: k, domain: b.example}}]
+smpp: [{name: b, url: "smpp://u@h", source: "+14155550123", message_payload: true}]
 retry: {base: 1500ms}
 `, noEnv)
 	printed := strings.Replace(c.Redacted(), "- xxxxx\n", "- xxxxxxxxxxxxxxxxxxxxx\n", 1)
@@ -344,14 +423,14 @@ func FuzzLoad(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, yaml string) {
-		c, err := parse([]byte(yaml), "f.yaml", envOf("A", "value"), nil)
+		c, err := parse([]byte(yaml), "f.yaml", environment{"A": "value"}, nil)
 		if (c == nil) == (err == nil) {
 			t.Fatal("neither or both of a configuration and an error")
 		}
 		if err != nil {
 			return
 		}
-		again, err := parse([]byte(c.Redacted()), "again.yaml", noEnv, nil)
+		again, err := parse([]byte(c.Redacted()), "again.yaml", nil, nil)
 		if len(c.Tokens) > 0 || c.Queue != Embedded || strings.Contains(c.Redacted(), "${") {
 			return // what is redacted can't be loaded as it is
 		}

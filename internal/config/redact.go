@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"net/url"
 	"slices"
+	"strings"
 
 	"github.com/goccy/go-yaml"
 )
@@ -24,7 +25,7 @@ func (c Config) Redacted() string {
 	}
 	r.SMTP, r.SMPP = slices.Clone(c.SMTP), slices.Clone(c.SMPP)
 	for i := range r.SMTP {
-		r.SMTP[i].URL = redactURL(r.SMTP[i].URL)
+		r.SMTP[i].URL = redactRelay(r.SMTP[i].URL)
 	}
 	for i := range r.SMPP {
 		r.SMPP[i].URL = redactURL(r.SMPP[i].URL)
@@ -49,6 +50,19 @@ func redactURL(s string) string {
 		u.RawQuery = hidden
 	}
 	return u.String()
+}
+
+// redactRelay leaves the query of a relay's URL, which says how it is encrypted
+// and has no secrets where the URL is valid.
+func redactRelay(s string) string {
+	if relayURL(s) != "" {
+		return redactURL(s)
+	}
+	before, query, found := strings.Cut(s, "?")
+	if found {
+		query = "?" + query
+	}
+	return redactURL(before) + query
 }
 
 // String is Redacted, so that no verb of fmt shows a secret.

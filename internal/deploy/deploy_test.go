@@ -97,12 +97,11 @@ func TestConfigurationsLoad(t *testing.T) {
 		"compose/tocsin.yaml": "compose/env.sample",
 	} {
 		env := environment(t, secrets)
-		used := make(map[string]bool)
-		cfg, err := config.Load(filepath.Join(root, file), func(name string) (string, bool) {
-			value, ok := env[name]
-			used[name] = true
-			return value, ok
-		})
+		var environ []string
+		for name, value := range env {
+			environ = append(environ, name+"="+value)
+		}
+		cfg, err := config.Load(filepath.Join(root, file), environ)
 		if err != nil {
 			t.Errorf("%s: %v", file, err)
 			continue
@@ -116,11 +115,30 @@ func TestConfigurationsLoad(t *testing.T) {
 		if cfg.Data != "/var/lib/tocsin" {
 			t.Errorf("%s keeps its data in %s", file, cfg.Data)
 		}
+		if len(cfg.SMTP) == 0 || len(cfg.SMPP) == 0 || cfg.PublicListen == "" || !strings.HasPrefix(cfg.PublicURL, "https://") {
+			t.Errorf("%s does not show mail, SMS and what the public may reach", file)
+		}
+		commentedLinesLoad(t, file, environ)
 		for name := range env {
-			if !used[name] {
+			if !strings.Contains(read(t, file), "${"+name+"}") {
 				t.Errorf("%s has %s, which %s does not use", secrets, name, file)
 			}
 		}
+	}
+}
+
+// commentedLinesLoad uncomments the settings that wait for a file of the
+// operator's, and wants them to be right.
+func commentedLinesLoad(t *testing.T, file string, environ []string) {
+	t.Helper()
+	text := strings.Replace(read(t, file), "    # dkim: {", "    dkim: {", 1)
+	uncommented := filepath.Join(t.TempDir(), "tocsin.yaml")
+	if err := os.WriteFile(uncommented, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := config.Load(uncommented, append(environ, "CREDENTIALS_DIRECTORY=/run/credentials/tocsin.service"))
+	if err != nil || !cfg.SMTP[0].DKIM.Signs() {
+		t.Errorf("%s with its dkim: %v", file, err)
 	}
 }
 

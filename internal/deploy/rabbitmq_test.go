@@ -129,7 +129,7 @@ func TestRabbitMQ(t *testing.T) {
 	}
 
 	engine, err := rabbitmq.Open(ctx, rabbitmq.Options{
-		URL: as("tocsin"), Groups: []string{"webhook", "smtp:main"}, Exclusive: true,
+		URL: as("tocsin"), Groups: []string{"webhook", "rss", "smtp:main", "smpp:main-sms"}, Exclusive: true,
 		Logger: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
 	if err != nil {
@@ -144,7 +144,8 @@ func TestRabbitMQ(t *testing.T) {
 	producerMayNotMore(t, as("status-page"))
 
 	queues := ctl("--quiet", "list_queues", "name", "policy")
-	for _, name := range []string{"tocsin.incidents", "tocsin.deliver.webhook.urgent", "tocsin.deliver.smtp:main.normal"} {
+	for _, name := range []string{"tocsin.incidents", "tocsin.deliver.webhook.urgent", "tocsin.deliver.rss.normal",
+		"tocsin.deliver.smtp:main.normal", "tocsin.deliver.smpp:main-sms.urgent"} {
 		if !strings.Contains(queues, name+"\ttocsin-working-queues\n") {
 			t.Errorf("the policy does not apply to %s:\n%s", name, queues)
 		}

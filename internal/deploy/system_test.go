@@ -102,6 +102,9 @@ func TestUnitIsReadBySystemd(t *testing.T) {
 	if said := verify(text); said != "" {
 		t.Errorf("systemd-analyze verify:\n%s", said)
 	}
+	if with := strings.Replace(text, "\n#LoadCredential=", "\nLoadCredential=", 1); with == text || verify(with) != "" {
+		t.Errorf("with a key for DKIM systemd-analyze verify says:\n%s", verify(with))
+	}
 	if verify(strings.ReplaceAll(text, "NoNewPrivileges", "NoNewPrivilege")) == "" {
 		t.Error("systemd-analyze finds no fault in a setting that does not exist: this test can't fail")
 	}

@@ -19,7 +19,7 @@ func TestProfiles(t *testing.T) {
 		t.Errorf("in another format: %.100q", a.body)
 	}
 	for _, name := range []string{"cmdline", "symbol", "nothing"} {
-		f.get("/debug/pprof/" + name).wantProblem(http.StatusNotFound, "")
+		f.get("/debug/pprof/"+name).wantProblem(http.StatusNotFound, "")
 	}
 	for _, query := range []string{"cpu?seconds=0", "cpu?seconds=61", "cpu?seconds=x", "heap?seconds=1"} {
 		f.get("/debug/pprof/"+query).wantProblem(http.StatusBadRequest, "seconds")

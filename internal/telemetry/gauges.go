@@ -31,7 +31,7 @@ type gauges struct {
 	providers map[string]bool
 	queues    map[string]bool
 
-	depth, oldest, lanes, waiting, inFlight, tokens, breaker, fdUsed, fdBudget, connected *prometheus.Desc
+	depth, oldest, lanes, waiting, inFlight, tokens, breaker, failovers, fdUsed, fdBudget, connected *prometheus.Desc
 }
 
 func newGauges(opt Options, source *atomic.Pointer[func() Snapshot]) *gauges {
@@ -50,6 +50,7 @@ func newGauges(opt Options, source *atomic.Pointer[func() Snapshot]) *gauges {
 		inFlight:  desc("tocsin_inflight", "Deliveries being sent.", "channel"),
 		tokens:    desc("tocsin_bucket_tokens", "Tokens of a configured provider; below 0 in debt.", "provider"),
 		breaker:   desc("tocsin_breaker_state", "Breaker of a configured provider: 0 closed, 1 half-open, 2 open.", "provider"),
+		failovers: desc("tocsin_failovers_total", "Deliveries that a configured provider took over from one that was down.", "provider"),
 		fdUsed:    desc("tocsin_fd_used", "Outbound connections, idle ones too."),
 		fdBudget:  desc("tocsin_fd_budget", "Outbound connections there may be."),
 		connected: desc("tocsin_broker_connected", "1 if the queue can be used, 0 if not."),
@@ -67,7 +68,7 @@ func newGauges(opt Options, source *atomic.Pointer[func() Snapshot]) *gauges {
 // Describe implements prometheus.Collector.
 func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{g.depth, g.oldest, g.lanes, g.waiting, g.inFlight, g.tokens, g.breaker,
-		g.fdUsed, g.fdBudget, g.connected} {
+		g.failovers, g.fdUsed, g.fdBudget, g.connected} {
 		ch <- d
 	}
 }
@@ -79,9 +80,12 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 		return
 	}
 	s := (*source)()
-	gauge := func(d *prometheus.Desc, value float64, labels ...string) {
-		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, value, labels...)
+	as := func(kind prometheus.ValueType) emit {
+		return func(d *prometheus.Desc, value float64, labels ...string) {
+			ch <- prometheus.MustNewConstMetric(d, kind, value, labels...)
+		}
 	}
+	gauge := as(prometheus.GaugeValue)
 	gauge(g.fdUsed, float64(s.FDUsed))
 	gauge(g.fdBudget, float64(s.FDBudget))
 	connected := 0.0
@@ -91,7 +95,7 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 	gauge(g.connected, connected)
 	g.collectQueues(s.Queues, gauge)
 	if s.Engine != nil {
-		g.collectEngine(s.Engine, gauge)
+		g.collectEngine(s.Engine, gauge, as(prometheus.CounterValue))
 	}
 }
 
@@ -115,7 +119,7 @@ func (g *gauges) collectQueues(queues []queue.Depth, gauge emit) {
 	}
 }
 
-func (g *gauges) collectEngine(s *dispatcher.Snapshot, gauge emit) {
+func (g *gauges) collectEngine(s *dispatcher.Snapshot, gauge, counter emit) {
 	type lane struct{ pool, state string }
 	lanes, waiting, inFlight := make(map[lane]int), make(map[string]int), make(map[string]int)
 	for name, group := range s.Groups {
@@ -135,6 +139,9 @@ func (g *gauges) collectEngine(s *dispatcher.Snapshot, gauge emit) {
 	}
 	for channel, n := range inFlight {
 		gauge(g.inFlight, float64(n), channel)
+	}
+	for name := range g.providers { // those without any too, so that an increase shows
+		counter(g.failovers, float64(s.TakenOver[name]), name)
 	}
 	for name, p := range s.Providers {
 		if g.providers[name] {

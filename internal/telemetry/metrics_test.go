@@ -21,7 +21,7 @@ import (
 var now = time.Date(2026, 11, 21, 5, 0, 0, 0, time.UTC)
 
 func newMetrics() *Metrics {
-	return New(Options{Version: "1.2.3", Commit: "abc", Groups: []string{"webhook", "smtp:main"}, Providers: []string{"main"},
+	return New(Options{Version: "1.2.3", Commit: "abc", Groups: []string{"webhook", "smtp:main"}, Providers: []string{"main", "spare"},
 		Clock: func() time.Time { return now }})
 }
 
@@ -75,6 +75,7 @@ func fullSnapshot() Snapshot {
 				"smtp:main": {Lanes: map[string]int{"idle": 1}, Waiting: 1, InFlight: 2},
 			},
 			Providers: map[string]dispatcher.ProviderSnapshot{"main": {Group: "smtp:main", Tokens: 12.5, Breaker: "half-open"}},
+			Failovers: 6, TakenOver: map[string]int{"spare": 6},
 		},
 		Queues: []queue.Depth{{Queue: "intake", Ready: 2, Held: 1, Oldest: now.Add(-3 * time.Second)},
 			{Queue: "webhook.urgent", Ready: 4}, {Queue: "parked"}},
@@ -101,6 +102,7 @@ func TestNamesAndLabels(t *testing.T) {
 		"tocsin_attempts_total":         {"channel", "class"},
 		"tocsin_bucket_tokens":          {"provider"},
 		"tocsin_breaker_state":          {"provider"},
+		"tocsin_failovers_total":        {"provider"},
 		"tocsin_ledger_lag_seconds":     nil,
 		"tocsin_waiting_due":            nil,
 		"tocsin_fd_used":                nil,
@@ -167,6 +169,8 @@ func TestCounting(t *testing.T) {
 		`tocsin_inflight{channel="smtp"}`:                                    2,
 		`tocsin_bucket_tokens{provider="main"}`:                              12.5,
 		`tocsin_breaker_state{provider="main"}`:                              1,
+		`tocsin_failovers_total{provider="main"}`:                            0,
+		`tocsin_failovers_total{provider="spare"}`:                           6,
 		`tocsin_fd_used{}`:                                                   10,
 		`tocsin_fd_budget{}`:                                                 100,
 		`tocsin_broker_connected{}`:                                          1,
@@ -205,6 +209,7 @@ func TestLabelsAreBounded(t *testing.T) {
 		s.Queues = append(s.Queues, queue.Depth{Queue: name, Ready: 1})
 		s.Engine.Groups[name] = dispatcher.GroupSnapshot{Lanes: map[string]int{"ready": 1}, Waiting: 1, InFlight: 1}
 		s.Engine.Providers[name] = dispatcher.ProviderSnapshot{Tokens: 1}
+		s.Engine.TakenOver[name] = 1
 	}
 	m.SetSource(func() Snapshot { return s })
 	after, _ := scrape(t, m)

@@ -166,8 +166,8 @@ const newUpdate = `INSERT INTO updates (incident, sequence, update_id, hash, eve
 // plan.
 func insertUpdate(tx *sqlitedb.Tx, id int64, a *dispatcher.Arrival, event []byte, d dispatcher.Decision) error {
 	var name any
-	if a.UpdateID != "" {
-		name = a.UpdateID
+	if d.UpdateID != "" {
+		name = d.UpdateID
 	}
 	_, err := tx.Exec(newUpdate, id, orNull(int64(d.Sequence)), name, a.Hash[:], event,
 		a.Event.Visibility == incident.Private, a.Event.Test, d.UpdatedAt, a.ReceivedAt, d.AcceptedAt, d.ExpiresAt,

@@ -145,8 +145,19 @@ func testAcceptUnion(k *kit) {
 func testAcceptNoID(k *kit) {
 	first, second := event(1), event(2)
 	first.UpdateID, second.UpdateID = "", ""
+	first.UpdatedAt, second.UpdatedAt = time.Time{}, time.Time{} // in order of arrival
 	plans := k.accept(first, second)
 	equal(k, "sequence", plans[1].Sequence, 2)
+	// The first says the same again: news, since something else was said between.
+	acc := k.arrive(first)[0]
+	equal(k, "the third", acc.Sequence, 3)
+	_, updates, err := k.Incident(k.ctx, first.Page, first.IncidentID)
+	k.must(err)
+	for _, u := range updates {
+		equal(k, "the name of what has none", u.UpdateID, incident.UpdateID(first.Page, first.IncidentID, u.Sequence))
+	}
+	equal(k, "updates", len(updates), 3)
+	equal(k, "it is told", acc.UpdateID, incident.UpdateID(first.Page, first.IncidentID, 3))
 }
 
 func testAcceptInlineRefused(k *kit) {
