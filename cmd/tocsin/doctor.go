@@ -102,8 +102,15 @@ func doctorOptions(ctx context.Context, cfg *config.Config, timeout time.Duratio
 	}
 	if len(cfg.SMPP) > 0 {
 		settings := ways.smppConfig(nil, nil, slog.New(slog.DiscardHandler))
+		for _, account := range settings.Accounts {
+			if err := account.Check(); err != nil {
+				return doctor.Options{}, nil, usageError(err)
+			}
+		}
 		settings.ConnectTimeout, settings.ResponseTimeout, settings.CloseTimeout = timeout, timeout, min(timeout, settings.CloseTimeout)
-		options.Centre = func(ctx context.Context, name string) doctor.Centre { return examineCentre(ctx, settings, name, dialer) }
+		options.Centre = func(ctx context.Context, name string) doctor.Centre {
+			return examineCentre(ctx, settings, name, dialer)
+		}
 	}
 	return options, closeAll, nil
 }

@@ -140,7 +140,7 @@ func judgeHeld(owner sqlitedb.Owner, a answer) Finding {
 	}
 	switch state, told := a.parts["store"]; {
 	case !told:
-		return f.warn(found + "; nothing answers on the control listener: " + a.why)
+		return f.warn(found + ", of which the control listener says nothing" + prefixed(": ", a.why))
 	case state != "ok":
 		f.Effect = "nothing is accepted, and outcomes are not recorded"
 		return f.fail(found + ", which says of it: " + state)

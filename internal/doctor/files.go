@@ -72,13 +72,13 @@ func judgeFiles(facts fileFacts) Finding {
 		found += fmt.Sprintf(" (raising it to the hard limit of %d was refused)", facts.hard)
 	}
 	if facts.engine {
-		found += ", of the running engine"
+		found += " in the running engine"
 	} else {
-		found += ", of this shell"
+		found += " from here (a service has limits of its own)"
 	}
 	switch {
 	case budget < least:
-		f.Effect += fmt.Sprintf("; this configuration has up to %s at the least", count(least))
+		f.Effect += fmt.Sprintf("; %s are the least for this configuration", count(least))
 		return f.fail(found)
 	case facts.soft < OpenFiles:
 		return f.warn(found)

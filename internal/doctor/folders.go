@@ -78,6 +78,21 @@ func judgeFolder(f Finding, at folder, err error, levels int) Finding {
 	return f.ok("there, can be written")
 }
 
+// feedFolder is made by the engine, but nothing above it.
+func (x *examination) feedFolder(context.Context) []Finding {
+	f := Finding{
+		Check: "feed folder", Wanted: "there or can be made, can be written",
+		Effect: "the engine doesn't start",
+		Fix:    "make it for the engine's user; under the systemd unit also name it in ReadWritePaths=",
+	}
+	name := x.Config.RSS.Directory
+	if name == "" {
+		return one(f.skip("feeds are not written as files"))
+	}
+	at, err := lookAtFolder(filepath.Clean(name))
+	return one(judgeFolder(f, at, err, 1))
+}
+
 // How long writes are tried: so often, but not longer than that.
 const (
 	syncTries = 16

@@ -31,7 +31,7 @@ func (x *examination) kernel(context.Context) []Finding {
 
 func judgeSetting(s Setting, found string) Finding {
 	f := Finding{
-		Check: s.Name, Wanted: s.wanted, Effect: s.Effect,
+		Check: s.Name, Wanted: s.wanted(), Effect: s.Effect,
 		Fix: "install deploy/sysctl.d/60-tocsin.conf, then: sysctl --system",
 	}
 	found = strings.Join(strings.Fields(found), " ")

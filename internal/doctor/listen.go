@@ -71,6 +71,9 @@ func (x *examination) listen(ctx context.Context) []Finding {
 	var a answer
 	if errors.Is(control, syscall.EADDRINUSE) {
 		a = x.ask(ctx)
+		if owner, err := x.owner(); a.parts != nil && err == nil && !owner.Held {
+			a = answer{why: "a Tocsin with another data folder"}
+		}
 	}
 	all := []Finding{judgeListener("listen", x.Config.Listen, control, a)}
 	if x.Config.PublicListen != "" {

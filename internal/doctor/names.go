@@ -8,13 +8,12 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/tocsin/tocsin/incident"
 	"github.com/tocsin/tocsin/internal/config"
 )
 
@@ -39,7 +38,10 @@ func (x *examination) serviceNames(ctx context.Context) Finding {
 	if len(hosts) == 0 {
 		return f.skip("the configuration has no such names")
 	}
-	failed := x.lookUp(ctx, hosts, nil)
+	failed := x.lookUp(ctx, hosts, func(host string) error {
+		_, err := x.addresses(ctx, host)
+		return err
+	})
 	if len(failed) > 0 {
 		return f.fail(strings.Join(failed, "; "))
 	}
@@ -69,28 +71,15 @@ func isAddress(host string) bool {
 	return err == nil
 }
 
-// lookUp resolves hosts and returns what is wrong with them, in their order. check
-// judges the addresses of one, if it isn't nil.
-func (x *examination) lookUp(ctx context.Context, hosts []string, check func(host string, addrs []netip.Addr) error) []string {
-	problems := make([]error, len(hosts))
+// lookUp looks at all of the names and returns what is wrong with them, in their
+// order.
+func (x *examination) lookUp(ctx context.Context, names []string, look func(name string) error) []string {
+	problems := make([]error, len(names))
 	var lookups errgroup.Group
 	lookups.SetLimit(lookupsAtOnce)
-	for i, host := range hosts {
+	for i, name := range names {
 		lookups.Go(func() error {
-			addrs, err := []netip.Addr(nil), error(nil)
-			if addr, literal := netip.ParseAddr(host); literal == nil {
-				addrs = []netip.Addr{addr}
-			} else {
-				addrs, err = x.Lookup(ctx, host)
-			}
-			switch {
-			case err != nil:
-				problems[i] = lookupProblem(err)
-			case len(addrs) == 0:
-				problems[i] = errors.New("has no address")
-			case check != nil:
-				problems[i] = check(host, addrs)
-			}
+			problems[i] = look(name)
 			return nil
 		})
 	}
@@ -98,10 +87,25 @@ func (x *examination) lookUp(ctx context.Context, hosts []string, check func(hos
 	var failed []string
 	for i, err := range problems {
 		if err != nil {
-			failed = append(failed, hosts[i]+": "+err.Error())
+			failed = append(failed, names[i]+": "+err.Error())
 		}
 	}
 	return failed
+}
+
+// addresses resolves a host as the engine does.
+func (x *examination) addresses(ctx context.Context, host string) ([]netip.Addr, error) {
+	if addr, err := netip.ParseAddr(host); err == nil {
+		return []netip.Addr{addr}, nil
+	}
+	addrs, err := x.Lookup(ctx, host)
+	if err != nil {
+		return nil, lookupProblem(err)
+	}
+	if len(addrs) == 0 {
+		return nil, errors.New("has no address")
+	}
+	return addrs, nil
 }
 
 func lookupProblem(err error) error {
@@ -127,78 +131,35 @@ func (x *examination) webhookHosts(ctx context.Context) Finding {
 		Effect: "webhooks there are refused when targets are added, or are not delivered",
 		Fix:    "correct the name in webhook.hosts, or name its network and port in egress.allow",
 	}
-	ports := make(map[string]uint16)
-	for name := range x.Config.Webhook.Hosts {
-		host, port := name, uint16(443)
-		if h, p, err := net.SplitHostPort(name); err == nil {
-			if n, err := strconv.ParseUint(p, 10, 16); err == nil {
-				host, port = h, uint16(n)
-			}
-		}
-		if len(ports) < maxHosts || ports[host] != 0 {
-			ports[host] = port
-		}
-	}
-	if len(ports) == 0 {
+	hosts := slices.Sorted(maps.Keys(x.Config.Webhook.Hosts))
+	if len(hosts) == 0 {
 		return f.skip("webhook.hosts is empty")
 	}
-	hosts := slices.Sorted(maps.Keys(ports))
-	failed := x.lookUp(ctx, hosts, func(host string, addrs []netip.Addr) error {
-		for _, addr := range addrs {
-			if x.Policy.CheckAddr(netip.AddrPortFrom(addr.Unmap(), ports[host])) != nil {
-				return errors.New("leads to an address that egress does not allow")
-			}
-		}
-		return nil
-	})
+	looked := hosts[:min(len(hosts), maxHosts)]
+	failed := x.lookUp(ctx, looked, func(name string) error { return x.webhookHost(ctx, name) })
 	if len(failed) > 0 {
 		return f.warn(strings.Join(failed, "; "))
 	}
-	return f.ok(fmt.Sprintf("%d of %d", len(hosts), len(x.Config.Webhook.Hosts)))
+	return f.ok(fmt.Sprintf("%d of %d looked at", len(looked), len(hosts)))
 }
 
-// feedFolder is made by the engine, but nothing above it.
-func (x *examination) feedFolder(context.Context) []Finding {
-	f := Finding{
-		Check: "feed folder", Wanted: "there or can be made, can be written",
-		Effect: "the engine doesn't start",
-		Fix:    "make it for the engine's user; under the systemd unit also name it in ReadWritePaths=",
+// webhookHost looks at a host with or without a port; without one 443 stands for all.
+func (x *examination) webhookHost(ctx context.Context, name string) error {
+	u, err := x.Policy.CheckURL("https://" + name + "/")
+	if refused, ok := errors.AsType[*incident.Invalid](err); ok {
+		return errors.New(refused.Reason)
 	}
-	name := x.Config.RSS.Directory
-	if name == "" {
-		return one(f.skip("feeds are not written as files"))
-	}
-	at, err := lookAtFolder(filepath.Clean(name))
-	return one(judgeFolder(f, at, err, 1))
-}
-
-func (x *examination) publicURL(context.Context) []Finding {
-	return one(judgePublicURL(x.PublicURL, x.Config))
-}
-
-// judgePublicURL is about where links in mails and feeds lead.
-func judgePublicURL(at string, c *config.Config) Finding {
-	f := Finding{
-		Check: "public URL", Wanted: "https:// and a public name",
-		Effect: "links in mails (unsubscribe) and feeds lead nowhere for others",
-		Fix:    "set public_url to where a proxy with TLS makes the public listener reachable, as in https://status.example.com",
-	}
-	u, err := url.Parse(at)
 	if err != nil {
-		return f.fail("not a URL")
+		return err
 	}
-	host := u.Hostname()
-	addr, err := netip.ParseAddr(host)
-	inside := host == "localhost" || !strings.Contains(host, ".") && err != nil ||
-		err == nil && (addr.IsLoopback() || addr.IsPrivate() || addr.IsUnspecified() || addr.IsLinkLocalUnicast())
-	switch {
-	case len(c.SMTP) == 0 && inside:
-		return f.ok(at + ", for this machine or network; no mails are sent")
-	case inside:
-		return f.warn(at)
-	case u.Scheme != "https":
-		f.Effect = "mail providers offer unsubscribing with one click over https only (RFC 8058)"
-		return f.warn(at)
+	addrs, err := x.addresses(ctx, u.Host)
+	if err != nil {
+		return err
 	}
-	return f.ok(at)
+	for _, addr := range addrs {
+		if x.Policy.CheckAddr(netip.AddrPortFrom(addr.Unmap(), u.Port)) != nil {
+			return errors.New("leads to an address that egress does not allow")
+		}
+	}
+	return nil
 }

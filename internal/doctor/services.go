@@ -49,7 +49,7 @@ func judgeBroker(b Broker, running bool) []Finding {
 		f.Fix = "check user, password and virtual host in queue; docs/producers.md has the commands that make them"
 		return one(f.fail(b.Err.Error()))
 	case b.Err != nil && b.Version == "":
-		f.Effect = "HTTP intake answers 503, nothing comes in, what is held goes on"
+		f.Effect = "the engine doesn't start; in one that runs intake answers 503 and what is held goes on"
 		f.Fix = "start RabbitMQ, or correct the address in queue; see that no firewall is in between"
 		return one(f.fail(b.Err.Error()))
 	case b.Err != nil:

@@ -16,51 +16,79 @@ type Setting struct {
 	Name, Value string
 	// Optional says that not every kernel has it.
 	Optional bool
-	// Effect is what a lesser value does, in words that follow "otherwise".
+	// Effect is what a lesser value does.
 	Effect string
-	// enough says whether a value that was found will do.
-	enough func(found string) bool
-	// wanted is Value in words.
-	wanted string
+
+	rule rule
 }
+
+// rule is what makes a value that was found as good as the wanted one.
+type rule uint8
+
+const (
+	exactly rule = iota
+	atLeast
+	// spans: a range of as many numbers; lists: a list with the number in it.
+	spans
+	lists
+)
 
 // Settings are the kernel settings, in the order of the file.
 func Settings() []Setting {
 	return []Setting{
-		{Name: "net.ipv4.ip_local_port_range", Value: "16384 65535", wanted: "16384 65535 (49,152 ports)",
-			Effect: "connections to one address at one port (a CDN, a proxy, a relay) fail with \"no free local port\" sooner",
-			enough: func(found string) bool {
-				n, err := parseNumbers(found)
-				return err == nil && len(n) == 2 && n[1]-n[0] >= 65535-16384
-			}},
-		{Name: brokerPort, Value: "25672", wanted: "25672 in it",
-			Effect: "an outgoing connection may sit on the port that a RabbitMQ on this machine wants for its cluster, which then doesn't start",
-			enough: func(found string) bool { return portListed(found, 25672) }},
-		{Name: "net.ipv4.tcp_tw_reuse", Value: "1", wanted: "1",
-			Effect: "after a fan-out its ports stay taken for a minute, and a second one to the same addresses may find none",
-			enough: func(found string) bool { return found == "1" }},
-		{Name: "net.ipv4.tcp_max_tw_buckets", Value: "65536", wanted: "65536 or more",
-			Effect: "a fan-out with more closed connections than that drops their memory early, and late packets of old connections may end new ones",
-			enough: atLeast(65536)},
-		{Name: "net.core.somaxconn", Value: "4096", wanted: "4096 or more",
-			Effect: "when an incident sends everybody to the feeds at once, connections beyond that are dropped and come a second late",
-			enough: atLeast(4096)},
-		{Name: "net.ipv4.tcp_max_syn_backlog", Value: "4096", wanted: "4096 or more",
-			Effect: "as with somaxconn, for connections that are just beginning",
-			enough: atLeast(4096)},
-		{Name: "net.netfilter.nf_conntrack_max", Value: "262144", Optional: true, wanted: "262144 or more",
-			Effect: "a full table of the firewall drops packets, which looks like receivers that time out",
-			enough: atLeast(262144)},
+		{Name: "net.ipv4.ip_local_port_range", Value: "16384 65535", rule: spans,
+			Effect: "connections to one address at one port (a CDN, a proxy, a relay) fail with \"no free local port\" sooner"},
+		{Name: brokerPort, Value: "25672", rule: lists,
+			Effect: "an outgoing connection may sit on the port that a RabbitMQ on this machine wants for its cluster, which then doesn't start"},
+		{Name: "net.ipv4.tcp_tw_reuse", Value: "1",
+			Effect: "after a fan-out its ports stay taken for a minute, and a second one to the same addresses may find none"},
+		{Name: "net.ipv4.tcp_max_tw_buckets", Value: "262144", rule: atLeast,
+			Effect: "connections that end while so many wait out their minute are forgotten early; late packets may then disturb new ones"},
+		{Name: "net.core.somaxconn", Value: "4096", rule: atLeast,
+			Effect: "when an incident sends everybody to the feeds at once, connections beyond that are dropped and come a second late"},
+		{Name: "net.ipv4.tcp_max_syn_backlog", Value: "4096", rule: atLeast,
+			Effect: "when an incident sends everybody to the feeds at once, connections that are just beginning are dropped and come a second late"},
+		{Name: "net.netfilter.nf_conntrack_max", Value: "262144", Optional: true, rule: atLeast,
+			Effect: "a full table of the firewall drops packets, which looks like receivers that time out"},
 	}
 }
 
+// brokerPort is for a machine that has the broker too.
 const brokerPort = "net.ipv4.ip_local_reserved_ports"
 
-func atLeast(least int64) func(string) bool {
-	return func(found string) bool {
-		n, err := parseNumbers(found)
-		return err == nil && n[0] >= least
+// wanted says in words what will do.
+func (s Setting) wanted() string {
+	switch s.rule {
+	case atLeast:
+		return s.Value + " or more"
+	case spans:
+		return s.Value + ", or as many"
+	case lists:
+		return s.Value + " in it"
 	}
+	return s.Value
+}
+
+// enough says whether a value that was found will do.
+func (s Setting) enough(found string) bool {
+	if s.rule == exactly {
+		return found == s.Value
+	}
+	wanted, err := parseNumbers(s.Value)
+	if err != nil {
+		return false
+	}
+	if s.rule == lists {
+		return portListed(found, int(wanted[0]))
+	}
+	n, err := parseNumbers(found)
+	switch {
+	case err != nil || len(n) != len(wanted):
+		return false
+	case s.rule == spans:
+		return n[1]-n[0] >= wanted[1]-wanted[0]
+	}
+	return n[0] >= wanted[0]
 }
 
 // portListed reads a list such as "25672,30000-30010".
