@@ -29,8 +29,9 @@ var errOnlyProbing = errors.New("nothing is recorded while a bind is tried")
 
 // Probe connects to the centre of an account, binds as a transceiver and unbinds. An
 // exclusive account is connected to and not bound: the centre might end the bind in
-// use. What the centre hands over meanwhile is put off, so that it keeps it. The
-// error has a command_status and fixed words.
+// use. Receipts and STOPs that the centre hands over meanwhile are put off, so that it
+// keeps them; other messages from phones are answered and dropped, as the channel does.
+// The error has a command_status and fixed words.
 func Probe(ctx context.Context, config Config, of Account, dialer *egress.Dialer) (Probed, error) {
 	config.Receipt = func(context.Context, Receipt) error { return errOnlyProbing }
 	config.OptOut = func(context.Context, string, string) error { return errOnlyProbing }

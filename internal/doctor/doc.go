@@ -2,7 +2,10 @@
 // configuration needs.
 //
 // Promises:
-//   - Nothing is changed, sent or left behind, and a running engine is not disturbed.
+//   - Nothing is sent, and a running engine is not disturbed. What is needed to look is
+//     taken back: a file in the data folder, a listener, a shared lock, each for
+//     moments. An engine that starts in just these may be refused, and has to start
+//     again; after a crash SQLite's index of the log may be left.
 //   - Every look has an end, whatever hangs: a check that takes too long is a failure
 //     that says so.
 //   - No finding holds a secret of the configuration, whoever repeats it.
