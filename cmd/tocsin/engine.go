@@ -80,7 +80,7 @@ func runEngine(ctx context.Context, cfg *config.Config, stderr io.Writer) (err e
 	// The way out, and what the public may read.
 	budget := egress.NewBudget(egress.BudgetOf(files), idleTime)
 	open.add("connections", func() error { budget.Close(); return nil })
-	dialer, err := newDialer(ctx, cfg, listener, budget)
+	dialer, err := newDialer(ctx, cfg, listener.Addr().String(), budget)
 	if err != nil {
 		return err
 	}
@@ -264,9 +264,9 @@ func (r *recaller) TargetsChanged(ids []int64) {
 	}
 }
 
-// newDialer makes the dialer of everything outbound.
-func newDialer(ctx context.Context, cfg *config.Config, listener net.Listener, budget *egress.Budget) (*egress.Dialer, error) {
-	policy, err := egress.NewPolicy(egressRules(ctx, cfg, listener))
+// newDialer makes the dialer of everything outbound; listen is where we listen.
+func newDialer(ctx context.Context, cfg *config.Config, listen string, budget *egress.Budget) (*egress.Dialer, error) {
+	policy, err := egress.NewPolicy(egressRules(ctx, cfg, listen))
 	if err != nil {
 		return nil, usageError(fmt.Errorf("egress: %w", err))
 	}
@@ -334,9 +334,9 @@ func said(err error) string {
 
 // egressRules are the configured rules, with our own listener and broker ruled
 // out.
-func egressRules(ctx context.Context, cfg *config.Config, listener net.Listener) egress.Rules {
+func egressRules(ctx context.Context, cfg *config.Config, listen string) egress.Rules {
 	rules := cfg.Egress.Rules()
-	own := []string{listener.Addr().String()}
+	own := []string{listen}
 	if u, err := url.Parse(cfg.Queue); err == nil && u.Host != "" {
 		port := u.Port()
 		if port == "" {
