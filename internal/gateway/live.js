@@ -114,9 +114,9 @@
     });
     each(byID("provider-rows"), s.providers.items, (p) => p.group, () => row("", "", "n", "n", "n", ""), (e, p) => {
       const [name, lanes, waiting, inFlight, tokens, breaker] = e.children;
-      write(name, p.pool ? `${p.name}, each host` : p.group);
+      write(name, p.group);
       const chips = Object.entries(p.lanes).map(([state, n]) =>
-        p.pool ? { text: `${state} ${count(n)}`, tone: laneTone[state] ?? "quiet" } : { text: state, tone: laneTone[state] ?? "quiet" });
+        ({ text: p.pool ? `${state} ${count(n)}` : state, tone: laneTone[state] ?? "quiet" }));
       if (p.paused) chips.unshift({ text: "paused by an operator", tone: "warn" });
       if (!chips.length) chips.push({ text: "idle", tone: "quiet" });
       each(lanes, chips, byPlace, () => make("span", "chip"), (chip, c) => {
@@ -168,7 +168,8 @@
     write(chip, over.has(i.status) ? i.status.replace("_", " ") : `${i.impact}, ${i.status.replace("_", " ")}`);
     tone(chip, over.has(i.status) ? "quiet" : impactTone[i.impact] ?? "quiet");
     write(name, i.page === "default" ? i.incident_id : `${i.incident_id} on ${i.page}`);
-    write(title, (updates.find((u) => u.sequence > 0) ?? updates[0])?.title ?? "");
+    const titled = (updates.find((u) => u.sequence > 0) ?? updates[0])?.title ?? "";
+    write(title, titled);
     showTime(when, i.updated_at, now);
 
     const sum = {};
@@ -181,7 +182,7 @@
       : (all ? said.join(", ") : "nobody to tell") + (i.stopped ? ", stopped" : ""));
 
     const more = shown.earlier_updates;
-    each(body, more ? [...updates, { more }] : updates, (u) => u.update_id ?? "more", newUpdate, (child, u) => showUpdate(child, u, now));
+    each(body, more ? [...updates, { more }] : updates, (u) => u.update_id ?? "more", newUpdate, (child, u) => showUpdate(child, u, titled, now));
     // What goes on is open at first; then it is the reader's.
     if (!e.met) e.open = !over.has(i.status) || Boolean(sum.open);
     e.met = true;
@@ -210,12 +211,12 @@
     e.append(table);
     return e;
   }
-  function showUpdate(e, u, now) {
+  function showUpdate(e, u, known, now) {
     if (u.more) return write(e, `${count(u.more)} earlier ${u.more === 1 ? "update" : "updates"}`);
     const [head, message, table] = e.children;
     const [what, title, planned, when] = head.children;
     write(what, u.sequence ? `${u.sequence} ${u.status.replace("_", " ")}` : "too late, not sent");
-    write(title, u.title);
+    write(title, u.title === known ? "" : u.title);
     write(planned, !u.sequence ? "" : u.planned_at ? `${count(u.audience)} to tell` : `planning, ${count(u.audience)} so far`);
     showTime(when, u.accepted_at, now);
     write(message, u.message);
