@@ -267,7 +267,6 @@
     lastCame = performance.now();
     byID("shown").hidden = false;
     byID("ask").hidden = true;
-    document.body.classList.remove("stale");
     const faults = Object.entries(s.parts).filter(([, word]) => word !== "ok");
     if (s.ready === null) say("Asking whether it is ready …", "quiet");
     else if (faults.length) say("Not ready: " + faults.map(([part, word]) => `${part}: ${word}`).join("; "), "bad");
@@ -279,9 +278,9 @@
     showAge();
   }
   function showAge() {
-    const late = lastAt !== null && performance.now() - lastCame > aged;
+    const late = document.body.dataset.line === "cut" || performance.now() - lastCame > aged;
     write(byID("as-of"), lastAt === null ? "" : late ? `as of ${clock(lastAt)}, ${age((performance.now() - lastCame) / 1000)} ago` : clock(lastAt));
-    document.body.classList.toggle("stale", late || document.body.dataset.line === "cut");
+    document.body.classList.toggle("stale", late);
   }
   setInterval(showAge, 1000);
 
