@@ -115,13 +115,15 @@ func runEngine(ctx context.Context, cfg *config.Config, stderr io.Writer) (err e
 	control := gateway.New(gateway.Deps{
 		Intake: queues, Targets: feedTargets{ledger, published.Changed}, History: ledger, Engine: engine, Meter: metrics,
 		CheckTarget: ways.checkTarget, Groups: ways.groups, Policy: ways.limits, WebhookProvider: ways.webhookProvider,
-		Depths: queues.measure, Metrics: metrics.Handler(), Log: log,
+		Depths: queues.measure, Metrics: metrics.Handler(), Log: log, Ended: metrics.Ended,
+		Connections: func() (used, most int) { return budget.Used(), budget.Limit() },
 		Ready: func(ctx context.Context) map[string]string {
 			return map[string]string{"store": said(ledger.Ping(ctx)), "broker": said(queues.ready(ctx))}
 		},
 	}, gateway.Options{Tokens: cfg.Tokens, Listen: cfg.Listen})
+	var routes http.Handler = control
 	if cfg.PublicListen == "" {
-		control = withFeeds(control, shelf)
+		routes = withFeeds(control, shelf)
 	}
 
 	if err := published.Warm(ctx); err != nil {
@@ -130,7 +132,8 @@ func runEngine(ctx context.Context, cfg *config.Config, stderr io.Writer) (err e
 	ctx, running := newWork(ctx)
 	running.run(ctx, "engine", engine.Run)
 	running.run(ctx, "feeds", func(ctx context.Context) error { published.Run(ctx); return nil })
-	running.run(ctx, "control listener", serveControl(gateway.NewServer(control, log), gateway.Limit(listener)))
+	running.run(ctx, "live page", control.Run)
+	running.run(ctx, "control listener", serveControl(gateway.NewServer(routes, log), gateway.Limit(listener)))
 	if cfg.PublicListen != "" {
 		public, err := net.Listen("tcp", cfg.PublicListen)
 		if err != nil {
