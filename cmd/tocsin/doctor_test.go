@@ -207,7 +207,7 @@ func TestDoctorOfABadConfiguration(t *testing.T) {
 	for text, says := range map[string]string{
 		"store: postgres://u:hush-hush-1@db/x\n": "not available in this version",
 		"queue: amqp\n":                          "needs the whole address",
-		"smtp: [{name: a, url: \"smtp://h?tls=maybe\", from: \"s@example.com\"}]\n":         "tls must be",
+		"smtp: [{name: a, url: \"smtp://h?tls=maybe\", from: \"s@example.com\"}]\n":         "may end in ?tls=starttls",
 		"smpp: [{name: a, url: \"smpp://an-id-much-too-long:hush-hush-3@h\", source: S}]\n": "system_id of 1 to 15",
 		"retries: 3\n": "is not a key",
 	} {

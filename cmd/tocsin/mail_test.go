@@ -136,6 +136,7 @@ func TestServeMailsAsConfigured(t *testing.T) {
 	file := filepath.Join(dir, "tocsin.yaml")
 	yaml := fmt.Sprintf(`
 listen: %s
+public_listen: 127.0.0.1:0
 public_url: https://status.example.com
 egress: {allow: ["127.0.0.0/8"]}
 mail: {domain: threads.example.net, hello: engine.example.net}
