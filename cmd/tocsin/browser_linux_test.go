@@ -51,12 +51,16 @@ func startBrowser(t *testing.T) *browser {
 	if err != nil {
 		t.Fatal(err)
 	}
-	folder := t.TempDir()
+	// Short, because a socket's path may not exceed 107 bytes.
+	folder, err := os.MkdirTemp("", "tocsin-browser-")
+	if err != nil {
+		t.Fatal(err)
+	}
 	command := exec.Command(program, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
 		"--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
 		"--disable-breakpad", "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", "--no-proxy-server",
 		"--user-data-dir="+folder, "--remote-debugging-pipe")
-	command.Env = append(os.Environ(), "HOME="+folder, "XDG_CONFIG_HOME="+folder, "XDG_CACHE_HOME="+folder)
+	command.Env = append(os.Environ(), "HOME="+folder, "TMPDIR="+folder, "XDG_CONFIG_HOME="+folder, "XDG_CACHE_HOME="+folder)
 	command.ExtraFiles = []*os.File{theirIn, theirOut} // 3 and 4, as the protocol has it
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := command.Start(); err != nil {
@@ -69,8 +73,7 @@ func startBrowser(t *testing.T) *browser {
 		_ = command.Wait()                                      // says that it was killed
 		to.Close()
 		from.Close()
-		// A helper that is just dying may still write there, and the removal of
-		// the test's folder would fail.
+		// A helper that is just dying may still write there.
 		eventually(t, func() bool { return os.RemoveAll(folder) == nil })
 	})
 	b := &browser{T: t, to: to, from: from, in: bufio.NewReader(from)}

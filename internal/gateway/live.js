@@ -149,6 +149,7 @@
   function showBar(bar, counts) {
     each(bar, outcomes, (o) => o, (o) => make("i", `o-${o}`), (part, o) => {
       part.style.flexGrow = String(counts[o] ?? 0);
+      part.style.minWidth = counts[o] ? "2px" : "0"; // three dead among thousands are seen
     });
   }
 
