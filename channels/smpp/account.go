@@ -3,6 +3,7 @@ package smpp
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/url"
 	"regexp"
 	"slices"
@@ -139,6 +140,15 @@ func newAccount(config *Config, from Account, connect dial) (*account, error) {
 	var err error
 	a.source, err = newSource(from.Source)
 	return a, err
+}
+
+// Check says what is wrong with an account before anything is opened for it; nil if
+// nothing is. The error never has the password.
+func (a Account) Check() error {
+	if _, err := newAccount(&Config{}, a, nil); err != nil {
+		return fmt.Errorf("smpp account %q: %w", a.Name, err)
+	}
+	return nil
 }
 
 // parseURL reads where to connect and who we are. The error of url.Parse repeats

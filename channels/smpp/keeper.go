@@ -126,9 +126,14 @@ func (a *account) bind(ctx context.Context) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
+	return a.bindOn(ctx, conn)
+}
+
+// bindOn binds on a connection, which it cuts on an error.
+func (a *account) bindOn(ctx context.Context, conn net.Conn) (*session, error) {
 	stop := context.AfterFunc(ctx, func() { abort(conn) })
 	s := newSession(a, conn)
-	err = s.bind()
+	err := s.bind()
 	if !stop() && err == nil {
 		err = ctx.Err()
 	}

@@ -114,20 +114,29 @@ var (
 // is for strangers' addresses and does not bind centres, which the operator named.
 // Errors name the account and field, never a password.
 func New(config Config, dialer *egress.Dialer) (*Channel, error) {
+	connect, err := anywhere(dialer, config.ConnectTimeout)
+	if err != nil {
+		return nil, err
+	}
+	return open(config, connect)
+}
+
+// anywhere dials through the gate and budget of dialer, whatever its policy: centres
+// are mostly reached through a private network.
+func anywhere(dialer *egress.Dialer, timeout time.Duration) (dial, error) {
 	out := dialer.Config
 	var err error
-	// Centres are mostly reached through a private network.
 	if out.Policy, err = egress.NewPolicy(egress.Rules{Allow: []string{"0.0.0.0/0", "::/0"}}); err != nil {
 		return nil, fmt.Errorf("smpp: %w", err)
 	}
 	dialer = egress.NewDialer(out)
-	return open(config, func(ctx context.Context, to egress.Endpoint) (net.Conn, error) {
-		conn, err := dialer.Dial(ctx, to, config.ConnectTimeout)
+	return func(ctx context.Context, to egress.Endpoint) (net.Conn, error) {
+		conn, err := dialer.Dial(ctx, to, timeout)
 		if err != nil {
 			return nil, err // not a nil *Conn in an interface
 		}
 		return conn, nil
-	})
+	}, nil
 }
 
 // dial opens a connection, TLS included where the endpoint asks for it.

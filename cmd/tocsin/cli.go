@@ -24,6 +24,7 @@ type commands struct {
 	Incidents  incidentsCommand  `cmd:"" help:"List incidents."`
 	Deliveries deliveriesCommand `cmd:"" help:"Say who was told of an incident, who not, and why."`
 	Demo       demoCommand       `cmd:"" help:"Tell 10,000 local targets of an incident, and prove it."`
+	Doctor     doctorCommand     `cmd:"" help:"Compare this machine and the services around it with what the engine needs."`
 	Config     configCommand     `cmd:"" help:"Check or print a configuration."`
 	Completion completionCommand `cmd:"" help:"Print a script that completes this command line in a shell."`
 	Version    versionCommand    `cmd:"" help:"Print the version."`

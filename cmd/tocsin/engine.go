@@ -80,7 +80,7 @@ func runEngine(ctx context.Context, cfg *config.Config, stderr io.Writer) (err e
 	// The way out, and what the public may read.
 	budget := egress.NewBudget(egress.BudgetOf(files), idleTime)
 	open.add("connections", func() error { budget.Close(); return nil })
-	dialer, err := newDialer(ctx, cfg, listener, budget)
+	dialer, err := newDialer(ctx, cfg, listener.Addr().String(), budget)
 	if err != nil {
 		return err
 	}
@@ -115,13 +115,15 @@ func runEngine(ctx context.Context, cfg *config.Config, stderr io.Writer) (err e
 	control := gateway.New(gateway.Deps{
 		Intake: queues, Targets: feedTargets{ledger, published.Changed}, History: ledger, Engine: engine, Meter: metrics,
 		CheckTarget: ways.checkTarget, Groups: ways.groups, Policy: ways.limits, WebhookProvider: ways.webhookProvider,
-		Depths: queues.measure, Metrics: metrics.Handler(), Log: log,
+		Depths: queues.measure, Metrics: metrics.Handler(), Log: log, Ended: metrics.Ended,
+		Connections: func() (used, most int) { return budget.Used(), budget.Limit() },
 		Ready: func(ctx context.Context) map[string]string {
 			return map[string]string{"store": said(ledger.Ping(ctx)), "broker": said(queues.ready(ctx))}
 		},
 	}, gateway.Options{Tokens: cfg.Tokens, Listen: cfg.Listen})
+	var routes http.Handler = control
 	if cfg.PublicListen == "" {
-		control = withFeeds(control, shelf)
+		routes = withFeeds(control, shelf)
 	}
 
 	if err := published.Warm(ctx); err != nil {
@@ -130,7 +132,8 @@ func runEngine(ctx context.Context, cfg *config.Config, stderr io.Writer) (err e
 	ctx, running := newWork(ctx)
 	running.run(ctx, "engine", engine.Run)
 	running.run(ctx, "feeds", func(ctx context.Context) error { published.Run(ctx); return nil })
-	running.run(ctx, "control listener", serveControl(gateway.NewServer(control, log), gateway.Limit(listener)))
+	running.run(ctx, "live page", control.Run)
+	running.run(ctx, "control listener", serveControl(gateway.NewServer(routes, log), gateway.Limit(listener)))
 	if cfg.PublicListen != "" {
 		public, err := net.Listen("tcp", cfg.PublicListen)
 		if err != nil {
@@ -264,9 +267,9 @@ func (r *recaller) TargetsChanged(ids []int64) {
 	}
 }
 
-// newDialer makes the dialer of everything outbound.
-func newDialer(ctx context.Context, cfg *config.Config, listener net.Listener, budget *egress.Budget) (*egress.Dialer, error) {
-	policy, err := egress.NewPolicy(egressRules(ctx, cfg, listener))
+// newDialer makes the dialer of everything outbound; listen is where we listen.
+func newDialer(ctx context.Context, cfg *config.Config, listen string, budget *egress.Budget) (*egress.Dialer, error) {
+	policy, err := egress.NewPolicy(egressRules(ctx, cfg, listen))
 	if err != nil {
 		return nil, usageError(fmt.Errorf("egress: %w", err))
 	}
@@ -334,9 +337,9 @@ func said(err error) string {
 
 // egressRules are the configured rules, with our own listener and broker ruled
 // out.
-func egressRules(ctx context.Context, cfg *config.Config, listener net.Listener) egress.Rules {
+func egressRules(ctx context.Context, cfg *config.Config, listen string) egress.Rules {
 	rules := cfg.Egress.Rules()
-	own := []string{listener.Addr().String()}
+	own := []string{listen}
 	if u, err := url.Parse(cfg.Queue); err == nil && u.Host != "" {
 		port := u.Port()
 		if port == "" {

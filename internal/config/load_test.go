@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -438,4 +439,28 @@ func FuzzLoad(f *testing.F) {
 			t.Fatalf("printed and loaded again: %v\n%s", err, c.Redacted())
 		}
 	})
+}
+
+func TestSecrets(t *testing.T) {
+	c, err := parse([]byte(`
+tokens: [token-of-16-letters]
+queue: amqp://user:p%40ss@broker/
+smtp: [{name: a, url: "smtp://u:longer-p@relay", from: a@example.com}, {name: b, url: "smtp://relay", from: a@example.com}]
+smpp: [{name: c, url: "smpp://id:sms-pw@smsc", source: S}, {name: d, url: "smpp://id:@smsc", source: S}]
+`), "", nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := c.Secrets()
+	for _, want := range []string{"token-of-16-letters", "p@ss", "p%40ss", "longer-p", "sms-pw"} {
+		if !slices.Contains(got, want) {
+			t.Errorf("%q is not one of %q", want, got)
+		}
+	}
+	if slices.Contains(got, "") || slices.Contains(got, "user") {
+		t.Errorf("%q would hide what is no secret", got)
+	}
+	if !slices.IsSortedFunc(got, func(a, b string) int { return len(b) - len(a) }) {
+		t.Errorf("%q: a part would be hidden before the whole", got)
+	}
 }

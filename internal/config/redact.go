@@ -87,3 +87,30 @@ func (a SMPP) String() string { return "smpp:" + a.Name }
 
 // GoString is String.
 func (a SMPP) GoString() string { return a.String() }
+
+// Secrets returns what must not be shown of c, wherever it turns up: tokens, and the
+// passwords of URLs, plain and as a URL has them.
+func (c *Config) Secrets() []string {
+	secrets := slices.Clone(c.Tokens)
+	urls := []string{c.Queue, c.Store, c.Rates}
+	for i := range c.SMTP {
+		urls = append(urls, c.SMTP[i].URL)
+	}
+	for i := range c.SMPP {
+		urls = append(urls, c.SMPP[i].URL)
+	}
+	for _, raw := range urls {
+		u, err := url.Parse(raw)
+		if err != nil {
+			continue
+		}
+		password, ok := u.User.Password()
+		if !ok || password == "" {
+			continue
+		}
+		_, written, _ := strings.Cut(u.User.String(), ":")
+		secrets = append(secrets, password, written)
+	}
+	slices.SortFunc(secrets, func(a, b string) int { return len(b) - len(a) }) // one may be a part of another
+	return slices.Compact(secrets)
+}

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/tocsin/tocsin/internal/doctor"
 )
 
 type composeFile struct {
@@ -54,8 +56,8 @@ func TestCompose(t *testing.T) {
 	if stop, err := time.ParseDuration(engine.StopGracePeriod); err != nil || stop <= drain {
 		t.Errorf("the engine has %q to stop, want more than %v", engine.StopGracePeriod, drain)
 	}
-	if n := engine.Ulimits.Nofile; n.Soft < leastFiles || n.Hard < n.Soft {
-		t.Errorf("the engine has %d to %d files, want at least %d", n.Soft, n.Hard, leastFiles)
+	if n := engine.Ulimits.Nofile; n.Soft < doctor.OpenFiles || n.Hard < n.Soft {
+		t.Errorf("the engine has %d to %d files, want at least %d", n.Soft, n.Hard, doctor.OpenFiles)
 	}
 	if !engine.ReadOnly || !slices.Contains(engine.CapDrop, "ALL") || !slices.Contains(engine.SecurityOpt, "no-new-privileges:true") {
 		t.Error("the engine has rights that it does not need")

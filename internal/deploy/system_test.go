@@ -11,10 +11,9 @@ import (
 	"strings"
 	"testing"
 	"time"
-)
 
-// leastFiles is what docs/operations.md asks for.
-const leastFiles = 65536
+	"github.com/tocsin/tocsin/internal/doctor"
+)
 
 // drain is how long the engine waits at SIGTERM for what is under way.
 const drain = 20 * time.Second
@@ -60,8 +59,8 @@ func TestUnit(t *testing.T) {
 	if families := strings.Fields(service["RestrictAddressFamilies"]); !slices.Contains(families, "AF_NETLINK") {
 		t.Error("without AF_NETLINK the engine can't list the addresses of this machine, which nobody may be told at")
 	}
-	if files, err := strconv.Atoi(service["LimitNOFILE"]); err != nil || files < leastFiles {
-		t.Errorf("LimitNOFILE is %q, want at least %d", service["LimitNOFILE"], leastFiles)
+	if files, err := strconv.Atoi(service["LimitNOFILE"]); err != nil || files != doctor.OpenFiles {
+		t.Errorf("LimitNOFILE is %q, want %d", service["LimitNOFILE"], doctor.OpenFiles)
 	}
 	if stop, err := time.ParseDuration(service["TimeoutStopSec"]); err != nil || stop <= drain {
 		t.Errorf("TimeoutStopSec is %q, want more than %v", service["TimeoutStopSec"], drain)
@@ -110,26 +109,51 @@ func TestUnitIsReadBySystemd(t *testing.T) {
 	}
 }
 
+// TestSysctl holds the file to what the doctor wants, in its order.
 func TestSysctl(t *testing.T) {
-	setting := regexp.MustCompile(`^(-?)([a-z0-9_.]+) = [0-9 ]+$`)
-	for _, line := range settings(t, "sysctl.d/60-tocsin.conf") {
-		m := setting.FindStringSubmatch(line)
-		if m == nil {
-			t.Errorf("%q is no setting", line)
-			continue
+	var want []string
+	for _, s := range doctor.Settings() {
+		line := s.Name + " = " + s.Value
+		if s.Optional {
+			line = "-" + line
 		}
-		if _, err := os.Stat("/proc/sys/net/ipv4"); err != nil || m[1] == "-" {
+		want = append(want, line)
+		if _, err := os.Stat("/proc/sys/net/ipv4"); err != nil || s.Optional {
 			continue // no Linux, or the setting may be missing
 		}
-		if _, err := os.Stat("/proc/sys/" + strings.ReplaceAll(m[2], ".", "/")); err != nil {
-			t.Errorf("%s is not known to this kernel: %v", m[2], err)
+		if _, err := os.Stat("/proc/sys/" + strings.ReplaceAll(s.Name, ".", "/")); err != nil {
+			t.Errorf("%s is not known to this kernel: %v", s.Name, err)
 		}
+	}
+	if got := settings(t, "sysctl.d/60-tocsin.conf"); !slices.Equal(got, want) {
+		t.Errorf("the settings are\n%q, the doctor wants\n%q", got, want)
+	}
+}
+
+// TestTuningPage holds the table of docs/tuning.md to what the doctor wants.
+func TestTuningPage(t *testing.T) {
+	page, err := os.ReadFile("../../docs/tuning.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got, want []string
+	for _, row := range regexp.MustCompile("(?m)^\\| `([a-z0-9_.]+)` \\| `([0-9 ]+)` \\|").FindAllStringSubmatch(string(page), -1) {
+		got = append(got, row[1]+" = "+row[2])
+	}
+	for _, s := range doctor.Settings() {
+		want = append(want, s.Name+" = "+s.Value)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("the page has\n%q, the doctor wants\n%q", got, want)
+	}
+	if files := fmt.Sprintf("| hard limit of open files | `%d` |", doctor.OpenFiles); !strings.Contains(string(page), files) {
+		t.Errorf("the page does not have %s", files)
 	}
 }
 
 func TestLimits(t *testing.T) {
 	lines := settings(t, "limits.d/tocsin.conf")
-	if want := fmt.Sprintf("tocsin hard nofile %d", leastFiles); !slices.Equal(lines, []string{want}) {
+	if want := fmt.Sprintf("tocsin hard nofile %d", doctor.OpenFiles); !slices.Equal(lines, []string{want}) {
 		t.Errorf("the limits are %q, want %q", lines, want)
 	}
 }

@@ -31,6 +31,9 @@ type contract struct {
 var documented = sync.OnceValue(func() *contract {
 	c := &contract{doc: parse(openAPI).(map[string]any), mux: http.NewServeMux(), asIs: jsonschema.NewCompiler(), closed: jsonschema.NewCompiler()}
 	for path := range at(c.doc, "paths") {
+		if path == "/" {
+			path += "{$}" // alone: others are not documented by it
+		}
 		c.mux.Handle(path, http.NotFoundHandler())
 	}
 	strict := parse(openAPI)
@@ -127,6 +130,7 @@ type exchange struct {
 // check says what in an exchange the document doesn't have.
 func (c *contract) check(x *exchange) error {
 	_, path := c.mux.Handler(x.request)
+	path = strings.TrimSuffix(path, "{$}")
 	method := strings.ToLower(x.request.Method)
 	if x.request.Method == http.MethodHead {
 		method = "get"
@@ -169,10 +173,28 @@ func (c *contract) checkBody(x *exchange, response map[string]any, where string)
 	if err != nil || content[media] == nil {
 		return fmt.Errorf("the type %q is not documented", media)
 	}
-	if media != mediaJSON && media != "application/problem+json" {
-		return nil
+	schema := where + "/" + pointer("content", media, "schema")[2:]
+	switch media {
+	case mediaJSON, "application/problem+json":
+		return c.validate(c.closed, schema, x.body)
+	case "text/event-stream":
+		var errs []error
+		for _, data := range eventData(x.body) {
+			errs = append(errs, c.validate(c.closed, schema+"/contentSchema", data))
+		}
+		return errors.Join(errs...)
 	}
-	return c.validate(c.closed, where+"/"+pointer("content", media, "schema")[2:], x.body)
+	return nil
+}
+
+// eventData returns the data of each event of a stream.
+func eventData(stream []byte) (all [][]byte) {
+	for line := range bytes.Lines(stream) {
+		if data, ok := bytes.CutPrefix(line, []byte("data: ")); ok {
+			all = append(all, data)
+		}
+	}
+	return all
 }
 
 // checkElsewhere is for what no operation is documented for.

@@ -1,14 +1,16 @@
-// Package gateway is the HTTP side of the engine: intake, control API, metrics
-// and probes, on the control listener.
+// Package gateway is the HTTP side of the engine: intake, control API, metrics,
+// probes and the live page, on the control listener.
 //
 // Promise: a 202 for an event means that it is durable in the intake queue; any
 // other answer means that it may be sent again. Every answer is bounded in memory
-// and time whatever the client does. Answers and logs hold no secrets of targets,
+// and time whatever the client does, but the live page's stream, which lasts as long
+// as its viewer keeps up. Answers and logs hold no secrets of targets,
 // and errors are problem+json (RFC 9457) that say what to do, with the field at
 // fault where there is one.
 //
 // Words: the intake takes events; a receipt is the answer to one; an address is
-// checked when a target is registered, long before it is dialled.
+// checked when a target is registered, long before it is dialled; a viewer follows
+// the live page's stream.
 //
 // Routes:
 //
@@ -28,6 +30,7 @@
 //	GET    /v1/audience                       ?page= &components= &impact= &visibility= &test=, who would be told
 //	GET    /v1/providers                      limits and state of providers and pools; GET /v1/queues their depths
 //	POST   /v1/providers/{name}/pause, resume a webhook's name is host:port; /v1/pause and /v1/resume are for all
+//	GET    /v1/live                           what the engine does, once a second (text/event-stream); GET / the page that shows it
 //	GET    /metrics, /healthz, /readyz, /openapi.json
 //
 // Lists answer {"items":[…],"next":…}, where next is the cursor of the following

@@ -85,6 +85,11 @@ type Deps struct {
 	// Ready reports each part the engine needs as "ok" or as the reason why
 	// it is not.
 	Ready func(ctx context.Context) map[string]string
+	// Ended counts the deliveries that ended since the process began, by channel
+	// and outcome; Connections are the outbound ones there are, and may be. Both
+	// answer at once.
+	Ended       func() map[string]map[dispatcher.Outcome]int
+	Connections func() (used, budget int)
 	// Metrics serves /metrics.
 	Metrics http.Handler
 	Log     *slog.Logger
@@ -111,14 +116,21 @@ type gateway struct {
 	Deps
 	opt     Options
 	recent  *recent
+	viewers *viewers
 	imports chan struct{} // a token for each running import
 }
 
 const maxImports = 4
 
-// New returns the handler of the control listener; see [NewServer] for the server
-// around it.
-func New(deps Deps, opt Options) http.Handler {
+// Handler answers the requests of the control listener; see [NewServer] for the
+// server around it.
+type Handler struct {
+	http.Handler
+	gateway *gateway
+}
+
+// New returns a handler, whose Run has to run beside the server.
+func New(deps Deps, opt Options) *Handler {
 	if opt.BodyTimeout == 0 {
 		opt.BodyTimeout = 30 * time.Second
 	}
@@ -128,7 +140,7 @@ func New(deps Deps, opt Options) http.Handler {
 	if opt.Clock == nil {
 		opt.Clock = time.Now
 	}
-	g := &gateway{Deps: deps, opt: opt, recent: newRecent(), imports: make(chan struct{}, maxImports)}
+	g := &gateway{Deps: deps, opt: opt, recent: newRecent(), viewers: newViewers(), imports: make(chan struct{}, maxImports)}
 	auth := newAuth(opt.Tokens)
 	mux := http.NewServeMux()
 	for _, r := range g.routes() {
@@ -141,7 +153,15 @@ func New(deps Deps, opt Options) http.Handler {
 	mux.Handle("/", g.authorised(auth, g.answer(func(http.ResponseWriter, *http.Request) error {
 		return refuse(http.StatusNotFound, "there is nothing at this path")
 	})))
-	return g.safe(g.fromHere(mux))
+	return &Handler{Handler: g.safe(g.fromHere(mux)), gateway: g}
+}
+
+// Run computes what the viewers of the live page see until ctx ends, and then ends
+// their streams, which a shutdown of the server would otherwise wait for. It is
+// called once, and returns nil.
+func (h *Handler) Run(ctx context.Context) error {
+	h.gateway.watch(ctx)
+	return nil
 }
 
 // handler answers a request; what it returns becomes a problem.
@@ -150,7 +170,8 @@ type handler func(w http.ResponseWriter, r *http.Request) error
 type route struct {
 	path    string
 	methods map[string]handler
-	// open routes ask for no token: probes have none.
+	// open routes ask for no token: probes have none, and a browser asks for the
+	// live page, which holds nothing, before its user can give one.
 	open bool
 }
 
@@ -175,6 +196,8 @@ func (g *gateway) routes() []route {
 		{path: "/v1/pause", methods: post(g.steer(true))},
 		{path: "/v1/resume", methods: post(g.steer(false))},
 		{path: "/v1/queues", methods: get(g.getQueues)},
+		{path: "/v1/live", methods: get(g.getLive)},
+		{path: "/{$}", methods: get(newLivePage()), open: true},
 		{path: "/openapi.json", methods: get(getOpenAPI), open: true},
 		{path: "/metrics", methods: get(g.metrics)},
 		{path: "/debug/pprof/{name}", methods: get(g.getProfile)},

@@ -163,6 +163,8 @@ func start(t *testing.T, changes ...func(*fixture)) *fixture {
 		WebhookProvider: func(hostport string) string { return egress.ProviderKey("https://" + hostport + "/") },
 		Depths:          q.Depths,
 		Ready:           func(context.Context) map[string]string { return map[string]string{"store": "ok"} },
+		Ended:           func() map[string]map[dispatcher.Outcome]int { return nil },
+		Connections:     func() (used, budget int) { return 3, 100 },
 		Metrics:         http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "tocsin_x 1\n") }),
 		Log:             logger}
 	f.opt = Options{Listen: "127.0.0.1:8080", Clock: func() time.Time { return now }}
@@ -175,11 +177,22 @@ func start(t *testing.T, changes ...func(*fixture)) *fixture {
 
 // serve begins with a new gateway, as the next process would.
 func (f *fixture) serve() {
+	handler := New(f.deps, f.opt)
+	ctx, cancel := context.WithCancel(context.WithoutCancel(f.Context()))
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = handler.Run(ctx) // nil
+	}()
 	server := httptest.NewUnstartedServer(nil)
-	server.Config = NewServer(f.judged(New(f.deps, f.opt)), f.deps.Log)
+	server.Config = NewServer(f.judged(handler), f.deps.Log)
 	server.Listener = Limit(server.Listener)
 	server.Start()
-	f.Cleanup(server.Close)
+	f.Cleanup(func() {
+		cancel()
+		<-ended
+		server.Close()
+	})
 	f.url = server.URL
 }
 

@@ -13,7 +13,7 @@ import (
 )
 
 // answerTimeout bounds a request from its header to the end of its answer; an
-// import renews it.
+// import renews it, and so does each event of the live page's stream.
 const answerTimeout = time.Minute
 
 // safe bounds request and answer in time and turns a panic into a 500, so that one

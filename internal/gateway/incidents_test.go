@@ -165,7 +165,7 @@ func TestWrongQuestions(t *testing.T) {
 		"/v1/targets/+1":                            {404, ""},
 		"/v1/targets/999":                           {404, ""},
 		"/v1/nothing":                               {404, ""},
-		"/":                                         {404, ""},
+		"/index.html":                               {404, ""},
 		"/v1/incidents/none/stop":                   {405, ""},
 		"/v1/targets/import":                        {405, ""},
 	} {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tocsin/tocsin/dispatcher"
+	"github.com/tocsin/tocsin/queue"
 )
 
 // providersJSON is what this worker delivers to and how that goes.
@@ -52,6 +53,10 @@ type limitsJSON struct {
 }
 
 func (g *gateway) getProviders(w http.ResponseWriter, _ *http.Request) error {
+	return writeJSON(w, http.StatusOK, g.newProvidersJSON())
+}
+
+func (g *gateway) newProvidersJSON() providersJSON {
 	now, paused := g.Engine.Snapshot(), g.Engine.Paused()
 	answer := providersJSON{
 		Paused: slices.Contains(paused, ""), Holding: now.Holding, InFlight: now.InFlight, Blocked: now.Blocked,
@@ -65,7 +70,7 @@ func (g *gateway) getProviders(w http.ResponseWriter, _ *http.Request) error {
 			answer.AlsoPaused = append(answer.AlsoPaused, name)
 		}
 	}
-	return writeJSON(w, http.StatusOK, answer)
+	return answer
 }
 
 func (g *gateway) newProviderJSON(group dispatcher.Group, now *dispatcher.Snapshot, paused []string) providerJSON {
@@ -178,9 +183,13 @@ func (g *gateway) getQueues(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	return writeJSON(w, http.StatusOK, map[string]any{"items": newQueuesJSON(depths)})
+}
+
+func newQueuesJSON(depths []queue.Depth) []queueJSON {
 	items := make([]queueJSON, len(depths))
 	for i, d := range depths {
 		items[i] = queueJSON{d.Queue, d.Ready, d.Held, moment(d.Oldest)}
 	}
-	return writeJSON(w, http.StatusOK, map[string]any{"items": items})
+	return items
 }

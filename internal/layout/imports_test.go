@@ -37,6 +37,7 @@ var rules = map[string][]string{
 	"internal/store/sqlite":              {"dispatcher", "incident", "channels", "queue", "internal/store", "internal/sqlitedb"},
 	"internal/store/storetest":           {"dispatcher", "incident", "channels", "queue", "internal/store"},
 	"internal/config":                    {"ratelimit", "internal/egress"},
+	"internal/doctor":                    {"incident", "internal/config", "internal/egress", "internal/sqlitedb"},
 	"internal/egress":                    {"incident"},
 	"internal/feeds":                     {},
 	"internal/telemetry":                 {"dispatcher", "channels", "queue", "incident"},

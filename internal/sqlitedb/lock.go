@@ -20,8 +20,14 @@ type dirLock struct {
 	crashed bool
 }
 
+// lockName is the lock's file, signature what its owner writes there.
+const (
+	lockName  = "lock"
+	signature = "process %d on %s\n"
+)
+
 func lockDir(dir string) (*dirLock, error) {
-	path := filepath.Join(dir, "lock")
+	path := filepath.Join(dir, lockName)
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open the lock of the data directory: %w", err)
@@ -60,7 +66,7 @@ func (l *dirLock) sign() error {
 	if err := l.file.Truncate(0); err != nil {
 		return err
 	}
-	if _, err := l.file.WriteAt(fmt.Appendf(nil, "process %d on %s\n", os.Getpid(), host), 0); err != nil {
+	if _, err := l.file.WriteAt(fmt.Appendf(nil, signature, os.Getpid(), host), 0); err != nil {
 		return err
 	}
 	return l.file.Sync()

@@ -23,6 +23,9 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
+// fileName is the database in the data directory.
+const fileName = "tocsin.db"
+
 // checkLimit bounds the check after a crash: it is a safeguard, and starting late
 // helps nobody. SQLite itself recovers the log on the first read either way.
 const checkLimit = 10 * time.Second
@@ -77,7 +80,7 @@ func Open(ctx context.Context, o Options) (db *DB, err error) {
 			db = nil
 		}
 	}()
-	file := filepath.Join(dir, "tocsin.db")
+	file := filepath.Join(dir, fileName)
 	writing, err := connector(file, writerPragmas(o.MaxPages))
 	if err != nil {
 		return db, err

@@ -120,6 +120,7 @@ type Incident struct {
 	Status     incident.Status
 	Impact     incident.Impact // of the latest update
 	Components []string        // of the latest update
+	Sequence   int             // of the latest update
 	StartedAt  time.Time
 	UpdatedAt  time.Time
 	Stopped    bool

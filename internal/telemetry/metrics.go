@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/tocsin/tocsin/channels"
 	"github.com/tocsin/tocsin/dispatcher"
@@ -160,6 +161,25 @@ func (m *Metrics) Outcome(channel string, o dispatcher.Outcome, n int) {
 		return
 	}
 	m.outcomes[index(kinds[:], channel)][o].Add(float64(n))
+}
+
+// Ended returns how many deliveries ended since the process began, by channel and
+// outcome; what there was none of is absent.
+func (m *Metrics) Ended() map[string]map[dispatcher.Outcome]int {
+	ended := make(map[string]map[dispatcher.Outcome]int)
+	for i, kind := range kinds {
+		for _, o := range dispatcher.Outcomes()[1:] {
+			var read dto.Metric
+			if err := m.outcomes[i][o].Write(&read); err != nil || read.GetCounter().GetValue() == 0 {
+				continue // only a counter with a broken label can't be read
+			}
+			if ended[kind] == nil {
+				ended[kind] = make(map[dispatcher.Outcome]int)
+			}
+			ended[kind][o] = int(read.GetCounter().GetValue())
+		}
+	}
+	return ended
 }
 
 // Latency observes the time from an update's acceptance to the acknowledgement

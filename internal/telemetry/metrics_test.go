@@ -260,3 +260,19 @@ func TestWithoutASource(t *testing.T) {
 		t.Error("counters are not shown from the beginning")
 	}
 }
+
+func TestEndedIsWhatWasCounted(t *testing.T) {
+	m := newMetrics()
+	if got := m.Ended(); len(got) != 0 {
+		t.Errorf("at first %v", got)
+	}
+	m.Outcome("webhook", dispatcher.Delivered, 3)
+	m.Outcome("webhook", dispatcher.Delivered, 4)
+	m.Outcome("smtp", dispatcher.Dead, 2)
+	m.Outcome("pigeon", dispatcher.Expired, 1)
+	m.Outcome("smtp", dispatcher.Open, 9) // no end
+	if got, want := fmt.Sprint(m.Ended()), fmt.Sprint(map[string]map[dispatcher.Outcome]int{
+		"webhook": {dispatcher.Delivered: 7}, "smtp": {dispatcher.Dead: 2}, "other": {dispatcher.Expired: 1}}); got != want {
+		t.Errorf("then %s, want %s", got, want)
+	}
+}

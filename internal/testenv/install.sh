@@ -28,6 +28,14 @@ need "python3-feedparser" /usr/bin/python3 -c "import feedparser" # reads them
 need "notmuch" has notmuch                # a mail reader that is not ours: shows the threads
 need "prometheus" has promtool            # reads the scrape configuration, tries the alert rules
 need "prometheus-alertmanager" has amtool # reads the Alertmanager configuration
+# A browser opens the live page. Ubuntu packages it as a snap alone, which can't use
+# the folders of a test: there this one test is skipped.
+has_browser() { has chromium || has google-chrome; }
+if grep -qsx 'ID=ubuntu' /etc/os-release; then
+	has_browser >/dev/null || echo "SKIPPED: there is no chromium here, so no browser will read the live page." >&2
+else
+	need "chromium" has_browser
+fi
 # Postfix for its smtp-sink and smtp-source, which need no configuration. Where another
 # mail server is installed it stays, and the tests that want these two are skipped.
 [ -e /usr/sbin/sendmail ] || need "postfix" has smtp-sink
@@ -41,8 +49,8 @@ by_hand() {
 		$1
 		These are Debian's package names. Elsewhere: a C compiler with its headers (for
 		go test -race), RabbitMQ 3.10 or later, rabbitmq-c's command line tools, Node.js
-		with npm, notmuch, Postfix, xmllint, promtool and amtool of Prometheus, and feedparser for
-		/usr/bin/python3. No service need run: the tests start what they need.
+		with npm, notmuch, Chromium, Postfix, xmllint, promtool and amtool of Prometheus,
+		and feedparser for /usr/bin/python3. No service need run: the tests start what they need.
 	EOF
 	exit 3
 }

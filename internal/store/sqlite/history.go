@@ -14,14 +14,14 @@ import (
 	"github.com/tocsin/tocsin/internal/store"
 )
 
-const selectIncident = "SELECT id, page, incident_id, status, impact, affected, started_at, updated_at, stopped >= sequence FROM incidents "
+const selectIncident = "SELECT id, page, incident_id, status, impact, affected, started_at, updated_at, stopped >= sequence, sequence FROM incidents "
 
 func scanIncident(rows *sqlitedb.Rows) (store.Incident, error) {
 	components, err := decodeList(rows.Text(5))
 	return store.Incident{
 		Key: rows.Int(0), Page: rows.Text(1), IncidentID: rows.Text(2), Status: incident.Status(rows.Text(3)),
 		Impact: incident.Impact(rows.Text(4)), Components: components, StartedAt: rows.Time(6), UpdatedAt: rows.Time(7),
-		Stopped: rows.Bool(8),
+		Stopped: rows.Bool(8), Sequence: int(rows.Int(9)),
 	}, err
 }
 

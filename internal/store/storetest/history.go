@@ -124,6 +124,7 @@ func testIncident(k *kit) {
 	equal(k, "status", found.Status, incident.Monitoring)
 	equal(k, "impact", found.Impact, incident.ImpactMinor)
 	equal(k, "component", found.Components[0], "web")
+	equal(k, "sequence", found.Sequence, 2)
 	equal(k, "started", found.StartedAt, start)
 	equal(k, "updates", len(updates), 2)
 	equal(k, "newest", updates[0].Sequence, 2)
