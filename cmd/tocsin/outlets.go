@@ -251,7 +251,7 @@ func (o *outlets) smppConfig(s records, changed func([]int64), log *slog.Logger)
 	for _, a := range o.cfg.SMPP {
 		c.Accounts = append(c.Accounts, smpp.Account{
 			Name: a.Name, URL: a.URL, Source: a.Source, Window: a.Window, Binds: a.Binds,
-			Exclusive: a.Exclusive, MessagePayload: a.MessagePayload,
+			Exclusive: a.Exclusive, MessagePayload: a.MessagePayload, Country: a.Country,
 		})
 	}
 	c.Receipt = func(ctx context.Context, r smpp.Receipt) error {
