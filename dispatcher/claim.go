@@ -134,7 +134,7 @@ func (e *Engine) claimSlice(ctx context.Context, kept *contents, received []*que
 	}
 	var answers []ClaimAnswer
 	err := e.insist(ctx, "claim", func() (err error) {
-		answers, err = e.ledger.Claim(ctx, e.epoch, e.now().Add(e.opt.Lease), requests)
+		answers, err = e.ledger.Claim(ctx, e.epoch, e.now().Add(e.opt.lease()), requests)
 		return err
 	})
 	if err != nil {

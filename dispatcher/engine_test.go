@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -443,6 +444,39 @@ func defended(t *testing.T, faults func(*world) []string, scenario func(t *testi
 // quiet lets the engine run for long enough that nothing more happens: longer than
 // any lease and any wait for a retry in these tests.
 func (w *world) quiet() { time.Sleep(4 * time.Minute) }
+
+// leases notes how long batches are claimed for.
+type leases struct {
+	dispatcher.Ledger
+	shortest atomic.Int64
+}
+
+func (l *leases) Claim(ctx context.Context, epoch int64, until time.Time, r []dispatcher.ClaimRequest) ([]dispatcher.ClaimAnswer, error) {
+	if lasts := int64(time.Until(until)); l.shortest.Load() == 0 || lasts < l.shortest.Load() {
+		l.shortest.Store(lasts)
+	}
+	return l.Ledger.Claim(ctx, epoch, until, r)
+}
+
+// A claim outlasts the hold of its batch and the longest send that may begin at the
+// end of it: otherwise what is still being sent would be sent by another worker.
+func TestClaimsOutlastSends(t *testing.T) {
+	for _, longest := range []time.Duration{30 * time.Second, 5 * time.Minute} {
+		inWorld(t, func(t *testing.T, w *world) {
+			var hold time.Duration
+			w.options = func(o *dispatcher.Options) { o.LongestSend, hold = longest, o.HoldFor }
+			noted := new(leases)
+			w.ledger = func(l dispatcher.Ledger) dispatcher.Ledger { noted.Ledger = l; return noted }
+			w.subscribe(10)
+			w.start()
+			w.publish(incident.Investigating, "")
+			w.settled()
+			if lasts := time.Duration(noted.shortest.Load()); lasts <= hold+longest {
+				t.Errorf("a batch held for %v, with sends of up to %v, is claimed for %v", hold, longest, lasts)
+			}
+		})
+	}
+}
 
 func TestOverlapOfBatchesForOneTarget(t *testing.T) {
 	// A target's address changes between plan and claim: the delivery goes

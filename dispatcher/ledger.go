@@ -85,8 +85,8 @@ type Ledger interface {
 	Audience(ctx context.Context, p *Plan, limit int) (*AudiencePage, error)
 
 	// CommitPage writes one page of a plan: a row for every delivery of the
-	// batches, the batches, the superseded rows and the cursor; with
-	// page.Last, planned_at. If the incident was stopped meanwhile it writes
+	// batches, the batches, the waiting rows of the unserved, the superseded
+	// rows and the cursor; with page.Last, planned_at. If the incident was stopped meanwhile it writes
 	// nothing and returns [ErrStopped].
 	CommitPage(ctx context.Context, p *Plan, page *PlannedPage) error
 
@@ -288,6 +288,9 @@ type AudiencePage struct {
 // PlannedPage is one transaction of a plan.
 type PlannedPage struct {
 	Batches []*queue.Batch
+	// Unserved are targets whose group has no worker, with Since set: their rows
+	// wait in no batch, due when the update expires, with the detail [NoProvider].
+	Unserved []Audient
 	// Superseded are older rows that waited in the ledger; those that are not
 	// waiting any more are left alone.
 	Superseded []Row
@@ -419,7 +422,13 @@ type DueRow struct {
 type Postponement struct {
 	Row
 	DueAt time.Time
+	// Detail says what it waits for; "" leaves what the row says.
+	Detail string
 }
+
+// NoProvider is the detail of a delivery that waits until its update expires, or
+// until its channel has a provider at the start of an engine.
+const NoProvider = "no provider is configured for this channel"
 
 // LapsedBatch is a batch that nobody works on.
 type LapsedBatch struct {

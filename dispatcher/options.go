@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/tocsin/tocsin/channels"
@@ -42,11 +43,12 @@ type Options struct {
 	// LaneWait is the longest wait spent in memory; longer ones are the
 	// ledger's.
 	LaneWait time.Duration
-	// HoldFor is how long a batch is held at most, Lease how long its claim
-	// lasts: longer than HoldFor and the longest send together.
-	HoldFor, Lease time.Duration
-	Backoff        Backoff
-	Breaker        BreakerPolicy
+	// HoldFor is how long a batch is held at most, but for sends in flight;
+	// LongestSend how long one of those may take, over all channels. A claim
+	// lasts longer than both together.
+	HoldFor, LongestSend time.Duration
+	Backoff              Backoff
+	Breaker              BreakerPolicy
 	// ExpiresAfter is the life of an update that names no expires_at.
 	ExpiresAfter time.Duration
 
@@ -85,7 +87,7 @@ func DefaultOptions() Options {
 		MaxStarting:  256,
 		LaneWait:     30 * time.Second,
 		HoldFor:      100 * time.Second,
-		Lease:        150 * time.Second,
+		LongestSend:  30 * time.Second,
 		Backoff:      Backoff{Base: 2 * time.Second, Cap: time.Hour},
 		Breaker:      DefaultBreaker(),
 		ExpiresAfter: 24 * time.Hour,
@@ -128,6 +130,19 @@ type Meter interface {
 	Latency(channel string, d time.Duration)
 	// Backlog takes the ledger's backlog as of now.
 	Backlog(b Backlog, now time.Time)
+}
+
+// leaseMargin is what a claim lasts beyond the last send: the results have to be
+// committed, and clocks may differ.
+const leaseMargin = 20 * time.Second
+
+// lease is how long a claim lasts. Another worker may take up a batch after that:
+// were it shorter, what a slow provider is still answering would be sent twice.
+func (o *Options) lease() time.Duration { return o.HoldFor + o.LongestSend + leaseMargin }
+
+// serves says whether a worker takes the batches of a group.
+func (o *Options) serves(group string) bool {
+	return slices.ContainsFunc(o.Groups, func(g Group) bool { return g.Name == group })
 }
 
 func (o *Options) check(p *Ports) error {

@@ -172,7 +172,7 @@ func (e *Engine) planPage(ctx context.Context, p *Plan) (finished bool, err erro
 		if err != nil {
 			return err
 		}
-		page = buildPage(p, audience, e.now(), e.ids.next)
+		page = buildPage(p, audience, e.now(), e.ids.next, e.opt.serves)
 		return e.ledger.CommitPage(ctx, p, page)
 	})
 	if errors.Is(err, ErrStopped) {
@@ -190,6 +190,7 @@ func (e *Engine) planPage(ctx context.Context, p *Plan) (finished bool, err erro
 	for _, b := range page.Batches {
 		p.Audience += len(b.Deliveries)
 	}
+	p.Audience += len(page.Unserved)
 	if err := e.fail(FailPagePlanned); err != nil {
 		return false, err
 	}
@@ -229,12 +230,21 @@ func (e *Engine) publish(ctx context.Context, batches []*queue.Batch) error {
 }
 
 // buildPage turns a page of an audience into batches of its groups, in plan
-// order, and names the older rows that the new ones supersede.
-func buildPage(p *Plan, audience *AudiencePage, now time.Time, nextID func() int64) *PlannedPage {
+// order, and names the older rows that the new ones supersede. What no worker
+// serves waits: a queue that isn't there would hold up every other plan.
+func buildPage(p *Plan, audience *AudiencePage, now time.Time, nextID func() int64, serves func(group string) bool) *PlannedPage {
 	page := &PlannedPage{Cursor: audience.Cursor, Last: audience.Last, At: now}
 	open := map[string]*queue.Batch{}
 	for i := range audience.Targets {
 		t := &audience.Targets[i]
+		if t.Since.IsZero() || t.Since.After(now) {
+			t.Since = now
+		}
+		page.supersede(p, t)
+		if !serves(t.Group) {
+			page.Unserved = append(page.Unserved, *t)
+			continue
+		}
 		b := open[t.Group]
 		if b == nil || len(b.Deliveries) == queue.MaxDeliveries {
 			b = &queue.Batch{
@@ -245,22 +255,23 @@ func buildPage(p *Plan, audience *AudiencePage, now time.Time, nextID func() int
 			open[t.Group] = b
 			page.Batches = append(page.Batches, b)
 		}
-		d := t.delivery()
-		if d.Since.IsZero() || d.Since.After(now) {
-			d.Since = now
-		}
-		b.Deliveries = append(b.Deliveries, d)
-		if !t.EveryUpdate {
-			for _, seq := range t.Waiting {
-				if page.superseded == nil {
-					page.superseded = make(map[string]int)
-				}
-				page.superseded[channelOf(t.Group)]++
-				page.Superseded = append(page.Superseded, Row{Incident: p.Incident, Target: t.Target, Sequence: seq})
-			}
-		}
+		b.Deliveries = append(b.Deliveries, t.delivery())
 	}
 	return page
+}
+
+// supersede names the older rows of a target that wait.
+func (page *PlannedPage) supersede(p *Plan, t *Audient) {
+	if t.EveryUpdate {
+		return
+	}
+	for _, seq := range t.Waiting {
+		if page.superseded == nil {
+			page.superseded = make(map[string]int)
+		}
+		page.superseded[channelOf(t.Group)]++
+		page.Superseded = append(page.Superseded, Row{Incident: p.Incident, Target: t.Target, Sequence: seq})
+	}
 }
 
 // delivery is the audient as a batch carries it.

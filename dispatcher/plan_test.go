@@ -14,6 +14,8 @@ func counter() func() int64 {
 	return func() int64 { n++; return n }
 }
 
+func everyGroup(string) bool { return true }
+
 func TestBuildPage(t *testing.T) {
 	now := time.Now()
 	p := &Plan{Incident: 7, Sequence: 2, Highest: incident.ImpactMajor, AcceptedAt: now.Add(-time.Second), ExpiresAt: now.Add(time.Hour)}
@@ -27,7 +29,7 @@ func TestBuildPage(t *testing.T) {
 	}
 	a.Targets[3].Since, a.Targets[3].Waiting = now.Add(-time.Minute), []int{1}
 	a.Targets[4].EveryUpdate, a.Targets[4].Waiting = true, []int{1}
-	page := buildPage(p, a, now, counter())
+	page := buildPage(p, a, now, counter(), everyGroup)
 
 	sizes := map[string][]int{}
 	seen := map[int64]bool{}
@@ -124,7 +126,7 @@ func TestRebatch(t *testing.T) {
 		rows = append(rows, row(100+i, func(r *DueRow) { r.Provider = "slow" }))
 	}
 	p := newPacer(policy)
-	batches, postponed, closed := rebatch(rows, now, p, counter())
+	batches, postponed, closed := rebatch(rows, now, p, counter(), everyGroup)
 
 	outcomes := map[int64]Outcome{}
 	for _, c := range closed {
@@ -171,7 +173,7 @@ func TestRebatch(t *testing.T) {
 			continue
 		}
 		later = po.DueAt
-		again, wait, _ := rebatch([]DueRow{row(po.Target, func(r *DueRow) { r.Provider = "slow" })}, later, p, counter())
+		again, wait, _ := rebatch([]DueRow{row(po.Target, func(r *DueRow) { r.Provider = "slow" })}, later, p, counter(), everyGroup)
 		if len(again) != 1 || len(wait) != 0 {
 			t.Fatalf("target %d was put off again at +%v", po.Target, later.Sub(now))
 		}

@@ -38,7 +38,7 @@ func (e *Engine) retrySlice(ctx context.Context, p *pacer) (full bool, err error
 	if err != nil || len(rows) == 0 {
 		return false, err
 	}
-	batches, postponed, closed := rebatch(rows, e.now(), p, e.ids.next)
+	batches, postponed, closed := rebatch(rows, e.now(), p, e.ids.next, e.opt.serves)
 	if err := e.insist(ctx, "retry", func() error { return e.ledger.Rebatch(ctx, e.now(), batches, postponed, closed) }); err != nil {
 		return false, err
 	}
@@ -78,8 +78,8 @@ func countOutcomes(rows []DueRow, closed []Settlement) map[string]map[Outcome]in
 
 // rebatch decides what becomes of due rows: most go to new batches, at most
 // the next ten seconds of their provider's rate; the rest is spread over the
-// time after.
-func rebatch(rows []DueRow, now time.Time, p *pacer, nextID func() int64) (batches []*queue.Batch, postponed []Postponement, closed []Settlement) {
+// time after. What no worker serves waits until it expires.
+func rebatch(rows []DueRow, now time.Time, p *pacer, nextID func() int64, serves func(group string) bool) (batches []*queue.Batch, postponed []Postponement, closed []Settlement) {
 	type batchKey struct {
 		incident int64
 		sequence int
@@ -91,7 +91,9 @@ func rebatch(rows []DueRow, now time.Time, p *pacer, nextID func() int64) (batch
 		end := Settlement{Row: r.Row, Attempt: r.Attempt, DoneAt: now}
 		switch {
 		case !now.Before(r.ExpiresAt):
-			end.Outcome, end.Streak = Expired, StreakFailed
+			if end.Outcome = Expired; r.Attempt > 0 { // else it says nothing of the target
+				end.Streak = StreakFailed
+			}
 			closed = append(closed, end)
 			continue
 		case r.Inactive != "":
@@ -102,12 +104,15 @@ func rebatch(rows []DueRow, now time.Time, p *pacer, nextID func() int64) (batch
 			end.Outcome = Superseded
 			closed = append(closed, end)
 			continue
+		case !serves(r.Group):
+			postponed = append(postponed, Postponement{r.Row, r.ExpiresAt, NoProvider})
+			continue
 		case r.Blocked:
-			postponed = append(postponed, Postponement{r.Row, now.Add(blockedPause)})
+			postponed = append(postponed, Postponement{Row: r.Row, DueAt: now.Add(blockedPause)})
 			continue
 		}
 		if later, ok := p.admit(r.Group, r.Provider, now); !ok {
-			postponed = append(postponed, Postponement{r.Row, later})
+			postponed = append(postponed, Postponement{Row: r.Row, DueAt: later})
 			continue
 		}
 		key := batchKey{r.Incident, r.Sequence, r.Group}

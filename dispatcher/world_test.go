@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -35,8 +36,12 @@ type world struct {
 	// broker is the URL of a RabbitMQ to use instead of the embedded queue:
 	// time is then real.
 	broker string
-	peer   *peer
-	meter  *counts
+	// relay is who serves mail, "" for nobody; unrouted leaves targets with whom
+	// they were written for.
+	relay    string
+	unrouted bool
+	peer     *peer
+	meter    *counts
 
 	// ledger and options change the engine's view, to disable a defence.
 	ledger  func(dispatcher.Ledger) dispatcher.Ledger
@@ -74,17 +79,50 @@ func (w *world) open() {
 	if w.db, err = sqlitedb.Open(ctx, sqlitedb.Options{Dir: w.dir, Log: slog.New(slog.DiscardHandler)}); err != nil {
 		w.t.Fatal(err)
 	}
-	w.store = sqlite.New(w.db, func(t *incident.Target) (string, string, error) { return "webhook", t.Address, nil })
+	w.store = sqlite.New(w.db, func(t *incident.Target) (string, string, error) {
+		if t.Channel == incident.ChannelSMTP {
+			return "smtp:" + w.relay, w.relay, nil
+		}
+		return "webhook", t.Address, nil
+	})
 	if w.broker == "" {
 		w.queue, err = queuesqlite.New(ctx, w.db, queuesqlite.Options{})
 	} else {
 		w.queue, err = rabbitmq.Open(ctx, rabbitmq.Options{
-			URL: w.broker, Groups: []string{"webhook"}, Exclusive: true, Logger: slog.New(slog.NewTextHandler(w.t.Output(), nil)),
+			URL: w.broker, Groups: w.groups(), Exclusive: true, Logger: slog.New(slog.NewTextHandler(w.t.Output(), nil)),
 		})
 	}
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	if w.unrouted {
+		return
+	}
+	served := store.ChannelRoute{Channel: incident.ChannelSMTP}
+	if w.relay != "" {
+		served.Group, served.Provider = "smtp:"+w.relay, w.relay
+	}
+	if _, err := w.store.Reroute(ctx, served, time.Now()); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) groups() []string {
+	if w.relay == "" {
+		return []string{"webhook"}
+	}
+	return []string{"webhook", "smtp:" + w.relay}
+}
+
+// configure goes on with another relay, as after a restart; "" is none.
+func (w *world) configure(relay string) {
+	w.t.Helper()
+	if w.cancel != nil {
+		w.stop()
+	}
+	w.close()
+	w.relay = relay
+	w.open()
 }
 
 func (w *world) close() {
@@ -100,7 +138,10 @@ func (w *world) close() {
 func (w *world) start() {
 	w.t.Helper()
 	opt := dispatcher.DefaultOptions()
-	opt.Groups = []dispatcher.Group{{Name: "webhook"}}
+	for _, g := range w.groups() {
+		_, provider, _ := strings.Cut(g, ":")
+		opt.Groups = append(opt.Groups, dispatcher.Group{Name: g, Provider: provider})
+	}
 	opt.EmbeddedQueue = w.broker == ""
 	opt.Policy = func(_, _ string) dispatcher.ProviderPolicy {
 		return dispatcher.ProviderPolicy{Limit: ratelimit.Limit{PerSecond: 1e5, Burst: 1e5}, Window: 64}
@@ -115,7 +156,7 @@ func (w *world) start() {
 	}
 	var err error
 	w.engine, err = dispatcher.New(opt, dispatcher.Ports{
-		Ledger: ledger, Queue: w.queue, Intake: w.queue, Channels: map[string]channels.Channel{"webhook": w.peer},
+		Ledger: ledger, Queue: w.queue, Intake: w.queue, Channels: map[string]channels.Channel{"webhook": w.peer, "smtp": w.peer},
 		Meter: w.meter, Log: slog.New(slog.NewTextHandler(w.t.Output(), nil)),
 	})
 	if err != nil {
@@ -211,21 +252,29 @@ func (w *world) publish(status incident.Status, extra string) {
 // settled waits until every update is planned and every delivery closed.
 func (w *world) settled() {
 	w.t.Helper()
+	w.until(func() bool {
+		open, planned := w.progress()
+		return planned && open == 0
+	})
+}
+
+// until waits for something to come about.
+func (w *world) until(holds func() bool) {
+	w.t.Helper()
 	tick, patience := time.Second, 30*time.Minute
 	if w.broker != "" {
 		tick, patience = 20*time.Millisecond, time.Minute
 	}
-	var open int
-	var planned bool
 	for waited := time.Duration(0); waited < patience; waited += tick {
 		if w.broker == "" && waited > time.Minute {
 			tick = 10 * time.Second // virtual time is cheap, asking is not
 		}
-		if open, planned = w.progress(); planned && open == 0 {
+		if holds() {
 			return
 		}
 		time.Sleep(tick)
 	}
+	open, planned := w.progress()
 	w.t.Fatalf("after %v %d deliveries are open (all planned: %v)", patience, open, planned)
 }
 
@@ -358,6 +407,7 @@ type receipt struct {
 	target   int64
 	sequence int
 	id       string
+	provider string
 	class    channels.Class // 0: never answered
 }
 
@@ -379,7 +429,7 @@ func (p *peer) Send(ctx context.Context, m *channels.Message) channels.Result {
 		result, delay = p.answer(m.Target, sequence, nth)
 	}
 	at := len(p.receipts)
-	p.receipts = append(p.receipts, receipt{target: m.Target, sequence: sequence, id: m.ID})
+	p.receipts = append(p.receipts, receipt{target: m.Target, sequence: sequence, id: m.ID, provider: m.Provider})
 	p.mu.Unlock()
 	if delay > 0 {
 		select {

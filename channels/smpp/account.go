@@ -37,6 +37,9 @@ type Account struct {
 	// MessagePayload sends a long message whole in the message_payload parameter
 	// (section 5.3.2.32) and leaves the cutting to the centre.
 	MessagePayload bool
+	// Country is the calling code, up to 3 digits, that completes the number of a
+	// STOP where the centre gives it in national form; "" completes none.
+	Country string
 }
 
 // account is an Account at work. Its keepers each hold one bind; senders pick the
@@ -53,6 +56,10 @@ type account struct {
 	binds     int
 	exclusive bool
 	payload   bool // long messages go as message_payload
+	country   string
+
+	// nationals is for saying once that a STOP can't be completed.
+	nationals sync.Once
 
 	receipts, optOuts, inbound, strays atomic.Uint64
 	orphans                            orphans
@@ -82,6 +89,7 @@ type source struct {
 const (
 	tonUnknown         = 0
 	tonInternational   = 1
+	tonNational        = 2
 	tonNetworkSpecific = 3
 	tonAlphanumeric    = 5
 	npiUnknown         = 0
@@ -101,6 +109,7 @@ const (
 var (
 	alphanumeric = regexp.MustCompile(`^[A-Za-z0-9 ]{1,11}$`)
 	digits       = regexp.MustCompile(`^[0-9]{1,20}$`)
+	callingCode  = regexp.MustCompile(`^[1-9][0-9]{0,2}$`)
 )
 
 // newSource derives the type: letters are alphanumeric; a + or more than 8 digits
@@ -121,7 +130,7 @@ func newSource(text string) (source, error) {
 func newAccount(config *Config, from Account, connect dial) (*account, error) {
 	a := &account{
 		config: config, connect: connect, name: from.Name,
-		window: from.Window, binds: from.Binds, exclusive: from.Exclusive, payload: from.MessagePayload,
+		window: from.Window, binds: from.Binds, exclusive: from.Exclusive, payload: from.MessagePayload, country: from.Country,
 		wanted: make(chan struct{}, 1), changed: make(chan struct{}), coming: from.Binds,
 	}
 	switch {
@@ -133,6 +142,8 @@ func newAccount(config *Config, from Account, connect dial) (*account, error) {
 		return nil, errors.New("binds: must be from 1 to 100")
 	case a.exclusive && a.binds != 1:
 		return nil, errors.New("binds: must be 1 for an exclusive account")
+	case a.country != "" && !callingCode.MatchString(a.country):
+		return nil, errors.New("country: must be a calling code of up to 3 digits, such as 49")
 	}
 	if err := a.parseURL(from.URL); err != nil {
 		return nil, err

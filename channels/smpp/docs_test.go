@@ -96,7 +96,7 @@ func TestDocumentedLimits(t *testing.T) {
 	config := Defaults()
 	seconds := func(d time.Duration) string { return fmt.Sprintf("%.0f s", d.Seconds()) }
 	channeltest.ReadDocs(t, "## SMS").Match(t, "limit", map[string]string{
-		"segments of a message":                                      fmt.Sprint(maxSegments),
+		"segments of a message":                                      fmt.Sprint(MaxSegments),
 		"a message of one segment":                                   fmt.Sprintf("%d septets or %d characters of UCS-2", gsmSingle, ucs2Single/2),
 		"a segment of more":                                          fmt.Sprintf("%d septets or %d characters of UCS-2", gsmPart, ucs2Part/2),
 		"window of a bind (smpp[].window)":                           fmt.Sprintf("at most %d", maxWindow),

@@ -25,8 +25,8 @@ type text struct {
 const (
 	gsmSingle, gsmPart   = 160, 153
 	ucs2Single, ucs2Part = 70 * 2, 67 * 2
-	// maxSegments is how long a message may be; more is cut off.
-	maxSegments = 10
+	// MaxSegments is how many segments a message may have; more is cut off.
+	MaxSegments = 10
 	// gsmEscape leads to the extension table: it and the next septet are one
 	// character.
 	gsmEscape = 0x1B
@@ -43,7 +43,7 @@ var plainer = strings.NewReplacer(
 // encodeText puts a text into GSM 03.38 if it can be written so, as it is or with
 // plainer punctuation, and into UCS-2 otherwise, and cuts it into segments.
 func encodeText(s string) *text {
-	s = atMost(strings.ToValidUTF8(s, ""), maxSegments*gsmPart+1)
+	s = atMost(strings.ToValidUTF8(s, ""), MaxSegments*gsmPart+1)
 	for _, candidate := range []string{s, plainer.Replace(s)} {
 		// Unchecked, the codec would send what it can't map as UTF-8.
 		if len(encoding.ValidateGSM7String(candidate)) == 0 {
@@ -76,7 +76,7 @@ func newText(coding pdutext.DataCoding, whole, ellipsis []byte) *text {
 	t := &text{coding: coding}
 	for rest := whole; len(rest) > 0; {
 		n := cut(rest, part)
-		if len(t.segments) == maxSegments-1 && n < len(rest) {
+		if len(t.segments) == MaxSegments-1 && n < len(rest) {
 			n = cut(rest, part-len(ellipsis))
 			rest = append(rest[:n:n], ellipsis...)
 			n = len(rest)

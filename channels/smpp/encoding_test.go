@@ -123,7 +123,7 @@ func TestWhatIsTooLongEndsInAnEllipsis(t *testing.T) {
 		text := strings.Repeat(c.fill, 3000)
 		got := encodeText(text)
 		all := read(t, got)
-		if len(got.segments) != maxSegments || !strings.HasSuffix(all, c.ellipsis) ||
+		if len(got.segments) != MaxSegments || !strings.HasSuffix(all, c.ellipsis) ||
 			!strings.HasPrefix(text, strings.TrimSuffix(all, c.ellipsis)) {
 			t.Errorf("%s: %d segments, ends in %q", c.fill, len(got.segments), all[len(all)-8:])
 		}
@@ -151,7 +151,7 @@ func FuzzSegments(f *testing.F) {
 				t.Errorf("a segment of %d bytes; most is %d", len(segment), most)
 			}
 		}
-		if len(got.segments) < 1 || len(got.segments) > maxSegments {
+		if len(got.segments) < 1 || len(got.segments) > MaxSegments {
 			t.Fatalf("%d segments", len(got.segments))
 		}
 		valid := strings.ToValidUTF8(s, "")
@@ -166,7 +166,7 @@ func FuzzSegments(f *testing.F) {
 		if got.coding == pdutext.UCS2Type {
 			cut, short = strings.CutSuffix(all, "…")
 		}
-		if !short || len(got.segments) != maxSegments || !strings.HasPrefix(valid, cut) && !strings.HasPrefix(plainer.Replace(valid), cut) {
+		if !short || len(got.segments) != MaxSegments || !strings.HasPrefix(valid, cut) && !strings.HasPrefix(plainer.Replace(valid), cut) {
 			t.Errorf("%q became %q", s, all)
 		}
 	})

@@ -20,6 +20,7 @@ import (
 type inbound struct {
 	esmClass byte
 	from     string // source_addr in E.164 form, if the centre says enough
+	national bool   // it is a national number instead
 	text     string // without user data header
 	// Of a receipt:
 	receiptedID  string
@@ -51,7 +52,7 @@ func parseDeliver(body []byte) (*inbound, error) {
 		message = message[min(len(message), 1+int(message[0])):]
 	}
 	in.text = decodeText(pdutext.DataCoding(fixed(f, pdufield.DataCoding)), message)
-	in.from = sender(fixed(f, pdufield.SourceAddrTON), f[pdufield.SourceAddr].String())
+	in.from, in.national = sender(fixed(f, pdufield.SourceAddrTON), f[pdufield.SourceAddr].String())
 	if id := tlvs[pdutlv.TagReceiptedMessageID]; id != nil {
 		in.receiptedID = messageID(id.Bytes())
 	}
@@ -93,19 +94,38 @@ func isASCII(b []byte) bool {
 
 // sender puts a source address into E.164 form, "+" and digits, where its type says
 // international, or says nothing and it does not begin with a 0. A national number
-// stays as it is: only the centre knows its country. What is no number is "".
-func sender(ton byte, addr string) string {
+// is told as it is: only the account knows its country. What is no number is "".
+func sender(ton byte, addr string) (from string, national bool) {
 	number, plus := strings.CutPrefix(addr, "+")
 	if short, ok := strings.CutPrefix(number, "00"); ok && !plus {
 		number, plus = short, true
 	}
 	switch {
 	case !digits.MatchString(number):
-		return ""
+		return "", false
 	case plus, ton == tonInternational, ton == tonUnknown && e164.MatchString(number):
-		return "+" + number
+		return "+" + number, false
 	}
-	return number
+	return number, ton == tonNational || ton == tonUnknown && strings.HasPrefix(number, "0")
+}
+
+// phone returns who sent a message, with the account's country if that is missing.
+func (a *account) phone(in *inbound) string {
+	if !in.national {
+		return in.from
+	}
+	if a.country == "" {
+		a.nationals.Do(func() {
+			a.config.Logger.Warn("smpp: a STOP came with a number in national form, which is no target's; set the account's country in the configuration",
+				"account", a.name)
+		})
+		return in.from
+	}
+	number := a.country + strings.TrimPrefix(in.from, "0")
+	if !e164.MatchString(number) {
+		return in.from
+	}
+	return "+" + number
 }
 
 // deliver records what the centre brings and answers it after that, each in a
@@ -176,7 +196,7 @@ func (a *account) handler(in *inbound) func(context.Context) error {
 		}
 	case kind == 0 && in.from != "" && isOptOut(in.text):
 		return func(ctx context.Context) error {
-			err := a.config.OptOut(ctx, a.name, in.from)
+			err := a.config.OptOut(ctx, a.name, a.phone(in))
 			if err == nil {
 				a.optOuts.Add(1)
 			}

@@ -1,9 +1,12 @@
 package smpp
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -18,10 +21,15 @@ import (
 // deliverSM is a deliver_sm from testNumber, with optional parameters (tag, length
 // and value as on the wire).
 func deliverSM(esmClass int, text any, sequence uint32, parameters ...string) frame {
+	return deliverFrom(tonInternational, testNumber[1:], esmClass, text, sequence, parameters...)
+}
+
+// deliverFrom is one from any number.
+func deliverFrom(ton int, number string, esmClass int, text any, sequence uint32, parameters ...string) frame {
 	p := pdu.NewSubmitSM(nil) // the fields are the same
 	f := p.Fields()
-	for name, value := range map[pdufield.Name]any{pdufield.SourceAddrTON: 1, pdufield.SourceAddrNPI: 1,
-		pdufield.SourceAddr: testNumber[1:], pdufield.ESMClass: esmClass, pdufield.ShortMessage: text} {
+	for name, value := range map[pdufield.Name]any{pdufield.SourceAddrTON: ton, pdufield.SourceAddrNPI: 1,
+		pdufield.SourceAddr: number, pdufield.ESMClass: esmClass, pdufield.ShortMessage: text} {
 		if err := f.Set(name, value); err != nil {
 			panic(err)
 		}
@@ -224,9 +232,58 @@ func TestSenders(t *testing.T) {
 		{0, "004915112345678", "+4915112345678"}, {2, "015112345678", "015112345678"}, {0, "015112345678", "015112345678"},
 		{3, "72404", "72404"}, {0, "72404", "72404"}, {5, "ACME", ""}, {1, "", ""}, {1, "49'; --", ""},
 	} {
-		if got := sender(c.ton, c.addr); got != c.want {
+		if got, _ := sender(c.ton, c.addr); got != c.want {
 			t.Errorf("%d %q: %q; want %q", c.ton, c.addr, got, c.want)
 		}
+	}
+}
+
+// optedOut returns the numbers that are suppressed when phones of these types and
+// numbers send STOP, and what is logged.
+func optedOut(t *testing.T, country string, phones ...[2]any) (numbers []string, log string) {
+	var logged bytes.Buffer
+	finished := make(chan struct{})
+	c := piped(t, func(c *Config) {
+		c.Accounts[0].Country = country
+		c.Logger = slog.New(slog.NewTextHandler(&logged, nil))
+		c.OptOut = func(_ context.Context, _, number string) error { numbers = append(numbers, number); return nil }
+	}, func(_ int, c *centre) {
+		c.accept()
+		for i, phone := range phones {
+			c.write(deliverFrom(phone[0].(int), phone[1].(string), 0, pdutext.GSM7("STOP"), uint32(i+1)))
+			if got, _ := c.read(); got.status != 0 {
+				t.Errorf("STOP of %v is answered with %+v", phone, got)
+			}
+		}
+		close(finished)
+		c.takeAll()
+	})
+	<-finished
+	_ = c.Close()
+	return numbers, logged.String()
+}
+
+func TestNationalNumbersOptOut(t *testing.T) {
+	phones := [][2]any{{2, "015112345678"}, {2, "15112345678"}, {0, "015112345678"}, {1, "4915112345678"}, {0, "4915112345678"},
+		{3, "72404"}, {0, "72404"}, {2, "0"}, {2, "012345678901234567"}}
+	for country, want := range map[string][]string{
+		"49": {"+4915112345678", "+4915112345678", "+4915112345678", "+4915112345678", "+4915112345678", "72404", "72404", "0", "012345678901234567"},
+		"":   {"015112345678", "15112345678", "015112345678", "+4915112345678", "+4915112345678", "72404", "72404", "0", "012345678901234567"},
+	} {
+		numbers, log := optedOut(t, country, phones...)
+		if !slices.Equal(numbers, want) {
+			t.Errorf("with country %q: %q; want %q", country, numbers, want)
+		}
+		said := 0
+		if country == "" {
+			said = 1
+		}
+		if n := strings.Count(log, "national form"); n != said || strings.Contains(log, "5112345678") {
+			t.Errorf("with country %q it is said %d times, want %d, and never with a number:\n%s", country, n, said, log)
+		}
+	}
+	if _, log := optedOut(t, "", [2]any{1, "4915112345678"}, [2]any{3, "72404"}); strings.Contains(log, "national form") {
+		t.Errorf("complains of numbers that are complete:\n%s", log)
 	}
 }
 

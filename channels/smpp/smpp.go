@@ -50,7 +50,7 @@ type Config struct {
 	// called from many goroutines at once and has to return when ctx ends.
 	Receipt func(ctx context.Context, r Receipt) error
 	// OptOut suppresses a number that has sent STOP; required. The number is in
-	// E.164 form wherever the centre says enough. As with Receipt, an error makes
+	// E.164 form wherever the centre, or Account.Country, says enough. As with Receipt, an error makes
 	// the centre send the message again.
 	OptOut func(ctx context.Context, provider, number string) error
 

@@ -76,6 +76,9 @@ func runEngine(ctx context.Context, cfg *config.Config, stderr io.Writer) (err e
 		return err
 	}
 	open.add("queue", queues.Close)
+	if err := ways.reroute(ctx, ledger, log); err != nil {
+		return unavailableError(err)
+	}
 
 	// The way out, and what the public may read.
 	budget := egress.NewBudget(egress.BudgetOf(files), idleTime)
@@ -371,32 +374,10 @@ func dispatcherOptions(cfg *config.Config, ways *outlets, connections int) dispa
 	opt.EmbeddedQueue = cfg.Queue == config.Embedded
 	opt.Admission = cfg.Admission
 	opt.MaxInFlight = connections
+	opt.LongestSend = ways.longestSend()
 	opt.MaxStarting = cfg.Egress.Gate // as many as may dial at once
 	opt.Backoff = dispatcher.Backoff{Base: cfg.Retry.Base, Cap: cfg.Retry.Cap}
 	opt.ExpiresAfter = cfg.Retry.ExpiresAfter
 	opt.Policy = ways.limits
 	return opt
-}
-
-// teardown closes what was opened, the last first.
-type teardown []struct {
-	name  string
-	close func() error
-}
-
-func (t *teardown) add(name string, close func() error) {
-	*t = append(*t, struct {
-		name  string
-		close func() error
-	}{name, close})
-}
-
-func (t *teardown) close() (err error) {
-	for i := len(*t) - 1; i >= 0; i-- {
-		step := (*t)[i]
-		if e := step.close(); e != nil && !errors.Is(e, net.ErrClosed) {
-			err = errors.Join(err, fmt.Errorf("closing the %s: %w", step.name, e))
-		}
-	}
-	return err
 }

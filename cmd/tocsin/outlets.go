@@ -94,6 +94,24 @@ func (o *outlets) limits(group, provider string) dispatcher.ProviderPolicy {
 	return dispatcher.ProviderPolicy{Limit: h.Limit(), Window: min(h.Window, h.Connections)}
 }
 
+// longestSend bounds one attempt over the configured channels: all its timeouts
+// one after the other, with the first try on a kept connection that turns out to be
+// stale. Claims of batches last longer.
+func (o *outlets) longestSend() time.Duration {
+	w := &o.cfg.Webhook
+	longest := w.ConnectTimeout + 2*w.Timeout
+	for _, h := range w.Hosts {
+		longest = max(longest, h.ConnectTimeout+2*h.Timeout)
+	}
+	if m := &o.cfg.Mail; len(o.cfg.SMTP) > 0 { // opening a session, and the envelope
+		longest = max(longest, m.ConnectTimeout+3*m.Timeout+m.FinalTimeout)
+	}
+	if s := &o.cfg.SMS; len(o.cfg.SMPP) > 0 { // to the bind, and to each segment
+		longest = max(longest, s.ConnectTimeout+(2+smpp.MaxSegments)*s.ResponseTimeout)
+	}
+	return max(longest, 2*rss.Defaults(version()).Patience) // a round under way, and one's own
+}
+
 // route says who serves a target, as store.Route.
 func (o *outlets) route(t *incident.Target) (group, provider string, err error) {
 	switch t.Channel {
@@ -233,7 +251,7 @@ func (o *outlets) smppConfig(s records, changed func([]int64), log *slog.Logger)
 	for _, a := range o.cfg.SMPP {
 		c.Accounts = append(c.Accounts, smpp.Account{
 			Name: a.Name, URL: a.URL, Source: a.Source, Window: a.Window, Binds: a.Binds,
-			Exclusive: a.Exclusive, MessagePayload: a.MessagePayload,
+			Exclusive: a.Exclusive, MessagePayload: a.MessagePayload, Country: a.Country,
 		})
 	}
 	c.Receipt = func(ctx context.Context, r smpp.Receipt) error {

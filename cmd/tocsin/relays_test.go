@@ -100,6 +100,18 @@ func TestConfigurationAgreesWithChannels(t *testing.T) {
 	} {
 		account("smpp://u:p@127.0.0.1:1", source, 1, false)
 	}
+	for _, code := range []string{"1", "49", "358", "", "0", "049", "+49", "1234", "de"} {
+		cfg, refused := load("smpp", map[string]any{"name": "a", "url": "smpp://u:p@127.0.0.1:1", "source": "A", "country": code})
+		if cfg == nil {
+			cfg = config.Default()
+			cfg.SMPP = []config.SMPP{{Name: "a", URL: "smpp://u:p@127.0.0.1:1", Source: "A", Window: 1, Binds: 1, Country: code}}
+		}
+		texts, opened := smpp.New(newOutlets(cfg).smppConfig(nil, nil, slog.New(slog.DiscardHandler)), dialer)
+		agree("country "+code, refused, opened)
+		if opened == nil {
+			texts.Close()
+		}
+	}
 	account("smpp://u:p@127.0.0.1:1", "A", 1, true)
 	account("smpp://u:p@127.0.0.1:1", "A", 2, true)
 }

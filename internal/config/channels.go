@@ -81,6 +81,9 @@ type SMPP struct {
 	// MessagePayload sends long messages whole, in the parameter of that name, and
 	// leaves the cutting to the centre.
 	MessagePayload bool `yaml:"message_payload"`
+	// Country is the calling code that completes the numbers of STOPs which come
+	// in national form; "" completes none.
+	Country string `yaml:"country"`
 }
 
 // RSS describes the feeds.

@@ -213,6 +213,7 @@ func TestProblems(t *testing.T) {
 		{"smpp without user", "smpp: [{name: a, url: \"smpp://h\", source: A}]", "smpp[0].url: must be a URL such as smpp://system_id"},
 		{"rss entries", "rss: {entries: 0}", "rss.entries: must be a whole number from 1 to 1000"},
 		{"rss authority", "rss: {authority: \"a b\"}", "rss.authority: must be a host name"},
+		{"smpp country", "smpp: [{name: a, url: \"smpp://u:p@h\", source: A, country: \"+49\"}]", "smpp[0].country: must be a calling code"},
 		{"smpp source", "smpp: [{name: a, url: smpp://h, source: STATUS PAGE LONG}]", "smpp[0].source: must be up to 11"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -393,7 +394,7 @@ egress: {allow: [10.0.0.0/8, "[fd00::/8]:8443"], source: [192.0.2.1]}
 webhook: {rate: 5000/h, hosts: {"[2001:db8::1]:8443": {rate: 1/s}, a.example: {timeout: 30s}}}
 mail: {templates: /etc/tocsin/mail, final_timeout: 90s}
 smtp: [{name: a, url: "smtps://h", from: a@b.example, dkim: {selector: s, key_file: k, domain: b.example}}]
-smpp: [{name: b, url: "smpp://u@h", source: "+14155550123", message_payload: true}]
+smpp: [{name: b, url: "smpp://u@h", source: "+14155550123", message_payload: true, country: "49"}]
 retry: {base: 1500ms}
 `, noEnv)
 	printed := strings.Replace(c.Redacted(), "- xxxxx\n", "- xxxxxxxxxxxxxxxxxxxxx\n", 1)

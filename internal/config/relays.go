@@ -12,8 +12,9 @@ import (
 // What the channels refuse is refused here, with its place in the file.
 
 var (
-	relayName = regexp.MustCompile(`^[a-z0-9_-]{1,32}$`)
-	smsSender = regexp.MustCompile(`^([A-Za-z0-9]([A-Za-z0-9 ]{0,9}[A-Za-z0-9])?|\+?[0-9]{1,20})$`)
+	relayName   = regexp.MustCompile(`^[a-z0-9_-]{1,32}$`)
+	callingCode = regexp.MustCompile(`^[1-9][0-9]{0,2}$`)
+	smsSender   = regexp.MustCompile(`^([A-Za-z0-9]([A-Za-z0-9 ]{0,9}[A-Za-z0-9])?|\+?[0-9]{1,20})$`)
 	// localPart is a dot-atom (RFC 5322, section 3.2.3) that no command line takes
 	// for an option.
 	localPart = regexp.MustCompile("^[A-Za-z0-9!#$%&'*+/=?^_`{|}~][A-Za-z0-9!#$%&'*+/=?^_`{|}~-]*(\\.[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+)*$")
@@ -123,6 +124,9 @@ func (c *Config) checkAccounts(f *faults) {
 		}
 		if !smsSender.MatchString(a.Source) {
 			f.at(key("source"), "must be up to 11 letters and digits, or a number of up to 20 digits")
+		}
+		if a.Country != "" && !callingCode.MatchString(a.Country) {
+			f.at(key("country"), "must be a calling code of up to 3 digits, such as \"49\"")
 		}
 		if a.Exclusive && a.Binds > 1 {
 			f.at(key("binds"), "must be 1 for an exclusive account")

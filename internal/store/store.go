@@ -51,6 +51,35 @@ type Targets interface {
 	Delete(ctx context.Context, id int64) error
 }
 
+// Routes is what a changed configuration means for targets that are there.
+type Routes interface {
+	// Reroute brings the targets of one channel, inline ones too, in line with who
+	// serves it now. Before anything is sent: no engine may run. Batches of other
+	// groups of the channel end, and their open deliveries wait, due now; so do
+	// those that waited for the channel to have a provider
+	// ([dispatcher.NoProvider]). Where nothing changed since the last call it only
+	// looks that up. It works in bounded transactions; after an error, or a crash
+	// half-way, the next call does the rest.
+	Reroute(ctx context.Context, r ChannelRoute, now time.Time) (Rerouted, error)
+}
+
+// ChannelRoute says who serves a channel of named providers: what Route answers for
+// its targets. Without a provider Group and Provider are "".
+type ChannelRoute struct {
+	Channel, Group, Provider string
+}
+
+// Rerouted counts what Reroute found and did.
+type Rerouted struct {
+	// Targets moved to the provider.
+	Targets int
+	// Freed are deliveries taken out of batches that nobody serves, Resumed those
+	// that had waited for a provider.
+	Freed, Resumed int
+	// Unserved are targets that have no provider: not unsubscribed, not deleted.
+	Unserved int
+}
+
 // Subscribers is what those who are told may say themselves. Implementations are
 // safe for concurrent use; every method may be repeated.
 type Subscribers interface {

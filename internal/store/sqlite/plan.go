@@ -93,6 +93,14 @@ func commitPage(tx *sqlitedb.Tx, p *dispatcher.Plan, page *dispatcher.PlannedPag
 		}
 		audience += len(b.Deliveries)
 	}
+	for i := range page.Unserved {
+		a := &page.Unserved[i]
+		if _, err := tx.Exec("INSERT INTO deliveries (incident, sequence, target, since, due_at, detail) VALUES (?, ?, ?, ?, ?, ?)",
+			p.Incident, p.Sequence, a.Target, a.Since, p.ExpiresAt, dispatcher.NoProvider); err != nil {
+			return err
+		}
+	}
+	audience += len(page.Unserved)
 	for _, r := range page.Superseded {
 		if _, err := tx.Exec(`UPDATE deliveries SET outcome = 2, due_at = NULL, done_at = ?
 			WHERE incident = ? AND target = ? AND sequence = ? AND outcome = 0 AND batch IS NULL`,

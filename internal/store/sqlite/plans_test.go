@@ -86,6 +86,13 @@ func TestQueryPlans(t *testing.T) {
 		{"receipt", writeReceipt, 4, []string{"SEARCH deliveries USING PRIMARY KEY (incident=? AND target=? AND sequence=?)"}},
 		{"old handles", dropHandles, 2, []string{
 			"SEARCH handles USING PRIMARY KEY (provider=? AND handle=?)", "LIST SUBQUERY 2", "SEARCH handles USING COVERING INDEX handles_at (at<?)"}},
+		{"targets elsewhere", elsewhere, 5, []string{"SEARCH targets USING INTEGER PRIMARY KEY (rowid>?)"}},
+		{"targets moved", moveTargets, 5, []string{"SEARCH targets USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"}},
+		{"batches nobody serves", batchesBetween, 3, []string{"SEARCH batches USING INDEX batches_ready (grp>? AND grp<?)"}},
+		{"rows without a provider", waitForProvider, 7, []string{
+			"SEARCH deliveries USING INDEX deliveries_waiting ((due_at,incident,target,sequence)>(?,?,?,?))",
+			"CORRELATED SCALAR SUBQUERY 1", "SEARCH t USING INTEGER PRIMARY KEY (rowid=?)"}},
+		{"targets without a provider", unserved, 1, []string{"SEARCH targets USING INDEX targets_address (channel=?)"}},
 		{"known update", knownUpdate, 3, []string{
 			"SEARCH i USING COVERING INDEX incidents_name (page=? AND incident_id=?)", "SEARCH u USING COVERING INDEX updates_name (incident=? AND update_id=?)"}},
 	} {

@@ -153,8 +153,8 @@ func (s *Store) Rebatch(ctx context.Context, now time.Time, batches []*queue.Bat
 			}
 		}
 		for _, p := range postponed {
-			if _, err := tx.Exec(`UPDATE deliveries SET due_at = ? WHERE incident = ? AND target = ? AND sequence = ?
-				AND outcome = 0 AND batch IS NULL`, p.DueAt, p.Incident, p.Target, p.Sequence); err != nil {
+			if _, err := tx.Exec(`UPDATE deliveries SET due_at = ?, detail = coalesce(nullif(?, ''), detail)
+				WHERE incident = ? AND target = ? AND sequence = ? AND outcome = 0 AND batch IS NULL`, p.DueAt, p.Detail, p.Incident, p.Target, p.Sequence); err != nil {
 				return err
 			}
 		}

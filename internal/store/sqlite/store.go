@@ -45,6 +45,7 @@ var (
 	_ store.History     = (*Store)(nil)
 	_ store.Subscribers = (*Store)(nil)
 	_ store.Receipts    = (*Store)(nil)
+	_ store.Routes      = (*Store)(nil)
 	_ store.Health      = (*Store)(nil)
 )
 

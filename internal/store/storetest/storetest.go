@@ -31,6 +31,7 @@ type Store interface {
 	store.History
 	store.Subscribers
 	store.Receipts
+	store.Routes
 	store.Health
 	feedStore
 }
@@ -57,7 +58,7 @@ func Run(t *testing.T, open Open) {
 	}{
 		{"Targets", targetTests}, {"Accept", acceptTests}, {"Plan", planTests}, {"Claim", claimTests},
 		{"Settle", settleTests}, {"Retry", retryTests}, {"Sweep", sweepTests}, {"History", historyTests},
-		{"Feeds", feedTests}, {"Replies", replyTests},
+		{"Feeds", feedTests}, {"Replies", replyTests}, {"Reroute", rerouteTests},
 	} {
 		t.Run(part.name, func(t *testing.T) {
 			for _, c := range part.tests {
