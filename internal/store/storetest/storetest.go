@@ -57,7 +57,7 @@ func Run(t *testing.T, open Open) {
 	}{
 		{"Targets", targetTests}, {"Accept", acceptTests}, {"Plan", planTests}, {"Claim", claimTests},
 		{"Settle", settleTests}, {"Retry", retryTests}, {"Sweep", sweepTests}, {"History", historyTests},
-		{"Feeds", feedTests}, {"Replies", replyTests},
+		{"Feeds", feedTests}, {"Replies", replyTests}, {"Callbacks", callbackTests},
 	} {
 		t.Run(part.name, func(t *testing.T) {
 			for _, c := range part.tests {
