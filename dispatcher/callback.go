@@ -72,7 +72,7 @@ type Callback struct {
 	Sequence int
 	URL      incident.CallbackURL
 	Attempt  int // attempts made so far
-
+	// What the producer is told.
 	Page       string
 	IncidentID string
 	UpdateID   string

@@ -36,7 +36,9 @@ type world struct {
 	// time is then real.
 	broker string
 	peer   *peer
-	meter  *counts
+	// producer is who is called back.
+	producer producer
+	meter    *counts
 
 	// ledger and options change the engine's view, to disable a defence.
 	ledger  func(dispatcher.Ledger) dispatcher.Ledger
@@ -116,7 +118,7 @@ func (w *world) start() {
 	var err error
 	w.engine, err = dispatcher.New(opt, dispatcher.Ports{
 		Ledger: ledger, Queue: w.queue, Intake: w.queue, Channels: map[string]channels.Channel{"webhook": w.peer},
-		Meter: w.meter, Log: slog.New(slog.NewTextHandler(w.t.Output(), nil)),
+		Callbacks: &w.producer, Meter: w.meter, Log: slog.New(slog.NewTextHandler(w.t.Output(), nil)),
 	})
 	if err != nil {
 		w.t.Fatal(err)

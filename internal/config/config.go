@@ -56,6 +56,8 @@ type Config struct {
 	SMPP  []SMPP `yaml:"smpp"`
 	RSS   RSS    `yaml:"rss"`
 	Retry Retry  `yaml:"retry"`
+	// Callback is how producers are told that an update is complete.
+	Callback Callback `yaml:"callback"`
 }
 
 // Egress says where connections may go.
@@ -173,6 +175,13 @@ type Retry struct {
 	ExpiresAfter time.Duration `yaml:"expires_after" min:"1s" max:"720h"`
 }
 
+// Callback is how producers are told that an update is complete.
+type Callback struct {
+	// Secrets sign what they are told, each of them: "whsec_" and the base64 of 24
+	// to 64 bytes (Standard Webhooks), 5 at most. Without one nobody is called.
+	Secrets []string `yaml:"secrets"`
+}
+
 // Default returns what holds where nothing else is said.
 func Default() *Config {
 	c := bare()
@@ -190,7 +199,8 @@ func bare() *Config {
 		Webhook: Webhook{Hosts: map[string]HostLimits{}, HostLimits: HostLimits{Rate: 100, Window: 64,
 			Connections: 64, ConnectTimeout: 5 * time.Second, Timeout: 15 * time.Second}},
 		SMTP: []SMTP{}, SMPP: []SMPP{}, RSS: RSS{Title: "Status"},
-		Retry: Retry{Base: 2 * time.Second, Cap: time.Hour, ExpiresAfter: 24 * time.Hour},
+		Retry:    Retry{Base: 2 * time.Second, Cap: time.Hour, ExpiresAfter: 24 * time.Hour},
+		Callback: Callback{Secrets: []string{}},
 	}
 }
 
