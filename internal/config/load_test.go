@@ -192,7 +192,7 @@ func TestProblems(t *testing.T) {
 		{"host twice", "webhook: {hosts: {a.example: {}, A.example: {}}}", `webhook.hosts["a.example"]: is there twice`},
 		{"host burst", "webhook: {hosts: {a.example: {burst: 0}}}", `webhook.hosts["a.example"].burst: must be a whole number from 1`},
 		{"base over cap", "retry: {base: 1h, cap: 1s}", "retry.base: must not be more than retry.cap"},
-		{"callback secret", "callback: {secrets: [whsec_c2hvcnQ=]}", "tocsin.yaml:1:21: callback.secrets[0]: must be whsec_ and the base64"},
+		{"callback secret", "callback: {secrets: [whsec_c2hvcnQ=]}", "tocsin.yaml:1:22: callback.secrets[0]: must be whsec_ and the base64"},
 		{"callback secrets", "callback: {secrets: [a, b, c, d, e, f]}", "callback.secrets: must have at most 5"},
 		{"rss link", "rss: {link: ftp://x}", "rss.link: must be an http or https URL"},
 		{"same listeners", "public_listen: 127.0.0.1:8080", "public_listen: must differ from listen"},
