@@ -12,9 +12,9 @@ import (
 // hidden stands where a secret was.
 const hidden = "xxxxx"
 
-// Redacted returns c as YAML without its secrets: tokens, signing keys, and the passwords and
-// queries of URLs. It is for logs and for people, and can be loaded again once
-// they are put back.
+// Redacted returns c as YAML without its secrets: tokens, signing keys, and the
+// passwords and queries of URLs. It is for logs and for people, and can be loaded
+// again once they are put back.
 func (c Config) Redacted() string {
 	r := c
 	r.Queue, r.Store, r.Rates = redactURL(c.Queue), redactURL(c.Store), redactURL(c.Rates)
