@@ -119,6 +119,9 @@ func (e *Engine) acceptSlice(ctx context.Context, events []*queue.Event) ([]queu
 	where := make([]int, 0, len(events)) // arrival → event
 	for i, q := range events {
 		ev, err := incident.Decode(q.Body)
+		if err == nil && ev.CallbackURL != "" {
+			err = e.callbacks.Check(ev.CallbackURL)
+		}
 		if err != nil {
 			verdicts[i] = refusal(err)
 			e.meter.EventAccepted(q.Source, "invalid")
@@ -192,7 +195,7 @@ func (e *Engine) acceptAll(ctx context.Context, arrivals []*Arrival) (accepted [
 	return accepted, nil
 }
 
-// refusal is the verdict on an event that can't be decoded.
+// refusal is the verdict on an event that is not valid here.
 func refusal(err error) queue.Verdict {
 	v := queue.Verdict{Result: "invalid", Reason: err.Error()}
 	if inv := (*incident.Invalid)(nil); errors.As(err, &inv) {

@@ -19,7 +19,7 @@ func inBrokerWorld(t *testing.T, f func(t *testing.T, w *world)) {
 	w := &world{t: t, dir: t.TempDir(), broker: testenv.Vhost(t), peer: &peer{}, meter: &counts{outcomes: map[dispatcher.Outcome]int{}}}
 	w.options = func(o *dispatcher.Options) {
 		o.SweepEvery, o.SweepUnpublished, o.SweepUnclaimed = 50*time.Millisecond, 200*time.Millisecond, 300*time.Millisecond
-		o.RetryEvery = 20 * time.Millisecond
+		o.RetryEvery, o.CallbackEvery = 20*time.Millisecond, 20*time.Millisecond
 		o.Backoff = dispatcher.Backoff{Base: 50 * time.Millisecond, Cap: time.Second}
 	}
 	w.open()
@@ -53,11 +53,12 @@ func TestBrokerCrash(t *testing.T) {
 		t.Run(string(at), func(t *testing.T) {
 			inBrokerWorld(t, func(t *testing.T, w *world) {
 				w.subscribe(300)
-				w.publish(incident.Investigating, "")
+				w.publish(incident.Investigating, calledBack)
 				w.crash(at, 1)
 				w.start()
 				w.settled()
 				w.holds(map[int]int{1: 300}, 300)
+				w.told(2, 1)
 			})
 		})
 	}

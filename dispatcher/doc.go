@@ -21,6 +21,9 @@
 //	                   ▲                                           │
 //	                   └───────────── retry, sweep ◀───────────────┘
 //
+// A producer that asked for it is told of an update's end (callback), which is
+// found in the ledger and is no part of that way.
+//
 // The [Scheduler] decides and does nothing else: it is a step function over
 // (now, inputs) that one goroutine drives, and holds no locks.
 package dispatcher

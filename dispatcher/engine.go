@@ -24,6 +24,8 @@ type Engine struct {
 	meter    Meter
 	log      *slog.Logger
 
+	callbacks Callbacks
+
 	epoch     int64
 	ids       batchIDs
 	latest    *latest
@@ -59,7 +61,8 @@ func New(opt Options, p Ports) (*Engine, error) {
 	}
 	e := &Engine{
 		opt: opt, ledger: p.Ledger, queue: p.Queue, intake: p.Intake, channels: p.Channels, meter: p.Meter, log: p.Log,
-		latest: newLatest(), planner: newPlanner(),
+		callbacks: p.Callbacks,
+		latest:    newLatest(), planner: newPlanner(),
 		admission: newAdmission(opt.Admission, opt.Groups, opt.Policy),
 		holdings:  holdings{by: make(map[int64][]*queue.Lease)},
 		claims:    make(chan []*queue.Lease), inbox: newInbox(), settler: newSettler(),
@@ -106,6 +109,8 @@ func (e *Engine) Run(ctx context.Context) error {
 	for _, g := range e.opt.Groups {
 		takers.run(crash, func() error { return e.pump(taking, g.Name) })
 	}
+	var calling group
+	calling.run(crash, func() error { return e.callBack(taking, core) })
 	if !e.opt.EmbeddedQueue {
 		takers.run(crash, func() error { return e.sweep(taking) })
 	}
@@ -122,6 +127,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	defer cut.Stop()
 	scheduling.Wait()
 	e.senders.close()
+	calling.Wait()
 	e.settler.close()
 	settling.Wait()
 	if core.Err() != nil {

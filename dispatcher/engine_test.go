@@ -129,9 +129,9 @@ func TestCrash(t *testing.T) {
 					}
 					return channels.Result{Class: channels.Delivered}, time.Duration(target%7) * time.Second
 				}
-				w.publish(incident.Investigating, "")
+				w.publish(incident.Investigating, calledBack)
 				w.crash(at, 1)
-				w.publish(incident.Resolved, "")
+				w.publish(incident.Resolved, calledBack)
 				if at != dispatcher.FailBeforeAccept {
 					w.crash(at, 1)
 				}
@@ -140,6 +140,7 @@ func TestCrash(t *testing.T) {
 				// In flight or answered and not settled at each crash: at most
 				// everything.
 				w.holds(map[int]int{1: 300, 2: 300}, 600)
+				w.told(3, 1, 2)
 			})
 		})
 	}

@@ -16,12 +16,15 @@ const (
 	FailSettled       Failpoint = "settle.committed" // in the ledger, lease not acked
 	FailRebatched     Failpoint = "retry.committed"  // due rows have a batch, not published
 	FailReplaced      Failpoint = "sweep.committed"  // lapsed batch replaced, not published
+
+	FailCompleted Failpoint = "callback.completed" // an update's end is durable, its producer not told
+	FailCalled    Failpoint = "callback.answered"  // the producer answered, that is not settled
 )
 
 // Failpoints lists every failpoint.
 func Failpoints() []Failpoint {
 	return []Failpoint{
 		FailBeforeAccept, FailAccepted, FailBeforePage, FailPagePlanned, FailPagePublished,
-		FailClaimed, FailSent, FailSettled, FailRebatched, FailReplaced,
+		FailClaimed, FailSent, FailSettled, FailRebatched, FailReplaced, FailCompleted, FailCalled,
 	}
 }

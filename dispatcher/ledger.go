@@ -148,6 +148,8 @@ type Ledger interface {
 	// Backlog measures the ledger: rows waiting and due, and the age of the
 	// oldest due one. It is for metrics and may be approximate.
 	Backlog(ctx context.Context, now time.Time) (Backlog, error)
+
+	CallbackLedger
 }
 
 // Arrival is a valid event on its way into the ledger.

@@ -60,6 +60,8 @@ type Options struct {
 	RetryEvery  time.Duration
 	ExpireEvery time.Duration
 	SweepEvery  time.Duration
+	// CallbackEvery is how often updates with a callback are looked at.
+	CallbackEvery time.Duration
 	// SweepUnpublished and SweepUnclaimed are the ages at which a batch that
 	// the broker did not confirm, or that nobody claimed, counts as lost.
 	SweepUnpublished, SweepUnclaimed time.Duration
@@ -97,6 +99,8 @@ func DefaultOptions() Options {
 		ExpireEvery:  time.Second,
 		SweepEvery:   5 * time.Second,
 
+		CallbackEvery: time.Second,
+
 		SweepUnpublished: 15 * time.Second,
 		SweepUnclaimed:   3 * time.Minute,
 		DrainFor:         20 * time.Second,
@@ -110,9 +114,10 @@ type Ports struct {
 	Queue  queue.Queue
 	Intake queue.Intake
 	// Channels by name: the part of a group's name before the colon.
-	Channels map[string]channels.Channel
-	Meter    Meter
-	Log      *slog.Logger
+	Channels  map[string]channels.Channel
+	Callbacks Callbacks
+	Meter     Meter
+	Log       *slog.Logger
 }
 
 // Meter takes the engine's counts. Its methods are called on the hot path:
@@ -149,6 +154,8 @@ func (o *Options) check(p *Ports) error {
 	switch {
 	case p.Ledger == nil || p.Queue == nil || p.Intake == nil:
 		return errors.New("dispatcher: a ledger, a queue and an intake are needed")
+	case p.Callbacks == nil:
+		return errors.New("dispatcher: callbacks are needed, if only to refuse them")
 	case p.Meter == nil || p.Log == nil:
 		return errors.New("dispatcher: a meter and a logger are needed")
 	case len(o.Groups) == 0 || o.Policy == nil:

@@ -54,6 +54,13 @@ func (e *Engine) setPaused(ctx context.Context, provider string, paused bool) er
 	return nil
 }
 
+// all says whether everything is paused.
+func (p *pauses) all() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.now[""]
+}
+
 // loadPauses takes up the pauses of before the start.
 func (e *Engine) loadPauses(ctx context.Context) error {
 	e.pauses.mu.Lock()

@@ -41,6 +41,8 @@ type world struct {
 	relay    string
 	unrouted bool
 	peer     *peer
+	// producer is who is called back.
+	producer producer
 	meter    *counts
 
 	// ledger and options change the engine's view, to disable a defence.
@@ -157,7 +159,7 @@ func (w *world) start() {
 	var err error
 	w.engine, err = dispatcher.New(opt, dispatcher.Ports{
 		Ledger: ledger, Queue: w.queue, Intake: w.queue, Channels: map[string]channels.Channel{"webhook": w.peer, "smtp": w.peer},
-		Meter: w.meter, Log: slog.New(slog.NewTextHandler(w.t.Output(), nil)),
+		Callbacks: &w.producer, Meter: w.meter, Log: slog.New(slog.NewTextHandler(w.t.Output(), nil)),
 	})
 	if err != nil {
 		w.t.Fatal(err)

@@ -32,8 +32,8 @@ func httpURL(s string) (clean, reason string) {
 	return s, ""
 }
 
-// linkURL takes a URL for people to click on. User and password in it are refused:
-// they serve to make one host look like another.
+// linkURL takes a URL for people to click on, or to call back. User and password in
+// it are refused: they serve to make one host look like another.
 func linkURL(s string) (clean, reason string) {
 	s, u, reason := parseURL(strings.TrimFunc(s, blank))
 	switch {
@@ -118,9 +118,10 @@ func phoneNumber(s string) (clean, reason string) {
 	return s, ""
 }
 
-// secretOK reports whether s is a Standard Webhooks secret. Encoding again catches
+// ValidSecret reports whether s is a secret of Standard Webhooks 1.0: "whsec_" and
+// the base64 of 24 to 64 bytes. Encoding again catches
 // what the decoder forgives: line breaks and stray bits.
-func secretOK(s string) bool {
+func ValidSecret(s string) bool {
 	encoded, ok := strings.CutPrefix(s, "whsec_")
 	if !ok || len(encoded) > base64.StdEncoding.EncodedLen(64) {
 		return false

@@ -13,7 +13,7 @@
 //     value, so it is safe to log and to send back.
 //   - Encoding and decoding again changes nothing: [Encode] and [Decode] are
 //     inverse, and [Event.ContentHash] stays the same.
-//   - [DeliveryID] and [ThreadID] are pure functions. Another worker, or this
+//   - [DeliveryID], [CallbackID] and [ThreadID] are pure functions. Another worker, or this
 //     one after a crash, derives the same names, which is what keeps idempotency
 //     keys and threads together without shared memory.
 //

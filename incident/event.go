@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -56,6 +57,10 @@ type Event struct {
 	// their own subscribers; they have no ID. A target that repeats the channel,
 	// address and external id of an earlier one is dropped [1,000].
 	Targets []Target
+	// CallbackURL is told when every delivery of this update has an outcome: an
+	// absolute http or https URL without user or password [2 KiB]. Whether it may be
+	// dialled, and whether there is a key to sign with, is not decided here.
+	CallbackURL CallbackURL
 	// Details is any JSON value for internal audiences, with sorted keys.
 	Details json.RawMessage
 	// Test events reach only targets that are marked test.
@@ -64,6 +69,20 @@ type Event struct {
 	// written back [64 KiB in all].
 	Extra map[string]json.RawMessage
 }
+
+// CallbackURL is a URL that may carry a token: no verb of fmt shows it.
+type CallbackURL string
+
+// String says whether there is one.
+func (u CallbackURL) String() string {
+	if u == "" {
+		return ""
+	}
+	return "(a callback URL)"
+}
+
+// GoString is String.
+func (u CallbackURL) GoString() string { return strconv.Quote(u.String()) }
 
 // Link is a place to read more.
 type Link struct {
@@ -127,6 +146,7 @@ func decodeFields(o *object) *Event {
 	o.into("components", &e.Components, "an object of component ids and their status")
 	word(o, "visibility", &e.Visibility, visibilities)
 	o.flag("test", &e.Test)
+	o.into("callback_url", &e.CallbackURL, "a string")
 	e.Links = decodeLinks(o)
 	e.Translations = decodeTranslations(o)
 	e.Targets = decodeTargets(o)
@@ -199,13 +219,14 @@ type wireEvent struct {
 	Visibility   Visibility             `json:"visibility,omitempty"`
 	Translations map[string]Translation `json:"translations,omitempty"`
 	Targets      []wireTarget           `json:"targets,omitempty"`
+	CallbackURL  CallbackURL            `json:"callback_url,omitempty"`
 	Details      json.RawMessage        `json:"details,omitempty"`
 	Test         bool                   `json:"test,omitempty"`
 }
 
 // fieldNames are the names an event's JSON may have, besides Extra.
 const fieldNames = "page incident_id status impact affected_components started_at title message update_id " +
-	"updated_at resolved_at expires_at components links visibility translations targets details test"
+	"updated_at resolved_at expires_at components links visibility translations targets callback_url details test"
 
 // knownField returns the field name is, or is but for the case of its letters.
 // Readers that fold case would take the one for the other.
@@ -218,12 +239,12 @@ func knownField(name string) (string, bool) {
 	return "", false
 }
 
-// Encode writes e as JSON with the secrets of its inline targets: for queues and
-// stores only, never for an answer or a log. Decode(Encode(e)) equals a valid e.
+// Encode writes e as JSON with the secrets of its inline targets and the callback
+// URL: for queues and stores only, never for an answer or a log. Decode(Encode(e)) equals a valid e.
 func Encode(e *Event) ([]byte, error) { return e.encode(true) }
 
 // MarshalJSON writes e as JSON with Extra, and without the secrets of its inline
-// targets.
+// targets and the callback URL.
 func (e Event) MarshalJSON() ([]byte, error) { return e.encode(false) }
 
 // UnmarshalJSON is [Decode].
@@ -247,9 +268,13 @@ func (e *Event) encode(secrets bool) ([]byte, error) {
 	if affected == nil {
 		affected = []string{}
 	}
+	var callback CallbackURL
+	if secrets {
+		callback = e.CallbackURL
+	}
 	out, err := compactJSON(wireEvent{e.Page, e.IncidentID, e.Status, e.Impact, affected, e.StartedAt,
 		e.Title, e.Message, e.UpdateID, e.UpdatedAt, e.ResolvedAt, e.ExpiresAt, e.Components, e.Links,
-		e.Visibility, e.Translations, wireTargets(e.Targets, secrets), e.Details, e.Test})
+		e.Visibility, e.Translations, wireTargets(e.Targets, secrets), callback, e.Details, e.Test})
 	if err != nil || len(e.Extra) == 0 {
 		return out, err
 	}

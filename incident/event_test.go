@@ -22,7 +22,7 @@ const full = `{"page":"eu","incident_id":"INC-1","status":"identified","impact":
  "components":{"a":"major_outage"},"links":[{"rel":"self","title":"Status","url":"https://status.example.com/INC-1"}],
  "visibility":"private","translations":{"pt_br":{"title":"Falha","message":"Vimos."}},
  "targets":[{"channel":"webhook","address":"https://hooks.example.com/x","secrets":["whsec_` + key24 + `"]}],
- "details":{"b":1.0,"a":[true,null,"<&>"]},"test":true,"runbook":{"z":1,"a":2}}`
+ "callback_url":" https://status.example.com/done?token=t ","details":{"b":1.0,"a":[true,null,"<&>"]},"test":true,"runbook":{"z":1,"a":2}}`
 
 // with returns the minimal event with one field replaced or, with an empty value,
 // removed.
@@ -115,6 +115,7 @@ func TestDecodeFull(t *testing.T) {
 		Visibility:   Private,
 		Translations: map[string]Translation{"pt-BR": {"Falha", "Vimos."}},
 		Targets:      []Target{target},
+		CallbackURL:  "https://status.example.com/done?token=t",
 		Details:      json.RawMessage(`{"a":[true,null,"<&>"],"b":1.0}`),
 		Test:         true,
 		Extra:        map[string]json.RawMessage{"runbook": json.RawMessage(`{"a":2,"z":1}`)}}
@@ -151,6 +152,7 @@ func checkRoundTrip(t *testing.T, e *Event) {
 		t.Fatalf("Decode(MarshalJSON(e)): %v", err)
 	}
 	bare := *e
+	bare.CallbackURL = ""
 	bare.Targets = slices.Clone(e.Targets)
 	for i := range bare.Targets {
 		bare.Targets[i].Secrets = nil
@@ -185,6 +187,7 @@ func TestDecodeNormalises(t *testing.T) {
 		"Persian":           {"title", `"می\u200cرود"`, func(e *Event) any { return e.Title }, "می\u200cرود"},
 		"template is data":  {"title", `"{{.Secret}} <b>"`, func(e *Event) any { return e.Title }, "{{.Secret}} <b>"},
 		"extra null kept":   {"x", `null`, func(e *Event) any { return string(e.Extra["x"]) }, "null"},
+		"blank callback":    {"callback_url", `" \u2003"`, func(e *Event) any { return string(e.CallbackURL) }, ""},
 		"inline repeats": {"targets", `[{"channel":"rss","address":"a"},{"channel":"rss","address":"a","test":true},{"channel":"rss","address":"b"}]`,
 			func(e *Event) any { return len(e.Targets) }, 2},
 	} {
@@ -260,13 +263,13 @@ func TestEventShowsNoSecrets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if strings.Contains(string(shown), key24) || strings.Count(string(shown), `"runbook"`) != 2 {
+	if strings.Contains(string(shown), key24) || strings.Contains(string(shown), "token=t") || strings.Count(string(shown), `"runbook"`) != 2 {
 		t.Errorf("MarshalJSON wrote %s", shown)
 	}
 	var log strings.Builder
 	logger := slog.New(slog.NewJSONHandler(&log, nil))
 	logger.Info(fmt.Sprintf("%v %+v %#v", e, *e, *e), "event", e, "value", *e)
-	if strings.Contains(log.String(), key24) || strings.Contains(log.String(), "hooks.example.com") {
+	if strings.Contains(log.String(), key24) || strings.Contains(log.String(), "token=t") || strings.Contains(log.String(), "hooks.example.com") {
 		t.Errorf("logged %s", log.String())
 	}
 }

@@ -19,6 +19,8 @@ func FuzzDecode(f *testing.F) {
 		with("incident_id", `"INC\u202e"`), with("incident_id", `" \u00a0x"`), with("page", `".."`),
 		with("started_at", `"9999-12-31T23:59:59-23:59"`), with("started_at", `"0000-01-01T00:00:00Z"`),
 		with("links", `[{"url":"javascript:alert(1)"},{"url":"https://a@b.example"}]`),
+		with("callback_url", `"https://a.example/done?token=t"`), with("callback_url", `"https://a@b.example\r\n"`),
+		with("callback_url", `"\u2003"`), with("callback_url", `{"url":"https://a.example"}`),
 		with("translations", `{"pt_br":{},"PT-BR":{}}`), with("translations", `{"zh_hant_tw":{"message":"x"}}`),
 		with("targets", `[{"channel":"smtp","address":"A@B.Example"},{"channel":"smpp","address":"+1234567"},null]`),
 		with("details", `{"b":[1e400,-0,1.0],"a":"\u2028<>&","":{}}`), with("x", `[[[{"k":"\/"}]]]`), with("", `0`),
@@ -36,6 +38,9 @@ func FuzzDecode(f *testing.F) {
 			if strings.ContainsFunc(s, unicode.IsControl) || strings.ContainsRune(s, '\u202e') || strings.ContainsRune(s, '\u200b') {
 				t.Fatalf("%q got through", s)
 			}
+		}
+		if strings.ContainsFunc(string(e.CallbackURL), func(r rune) bool { return !unicode.IsPrint(r) || r == ' ' }) {
+			t.Fatalf("callback %q got through", string(e.CallbackURL))
 		}
 		if strings.ContainsAny(e.Message, "\x00\r\x1b\u202e") {
 			t.Fatalf("message %q got through", e.Message)

@@ -13,7 +13,7 @@ import (
 // ContentHash tells identical repeats of a valid event: the first 16 bytes of a
 // SHA-256 over everything a reader could be told, in a fixed order. The update id
 // and all times are left out, for they change from repeat to repeat, and the
-// secrets of inline targets, which nobody is told. The order of components and of
+// secrets of inline targets and the callback URL, which no reader is told. The order of components and of
 // inline targets does not matter.
 func (e *Event) ContentHash() [16]byte {
 	c := *e
@@ -38,6 +38,13 @@ func (e *Event) ContentHash() [16]byte {
 func DeliveryID(page, incidentID string, sequence int, targetID string) string {
 	seq := binary.BigEndian.AppendUint64(nil, uint64(sequence))
 	return "msg_" + digest("tocsin delivery 1", page, incidentID, string(seq), targetID)
+}
+
+// CallbackID names the callback that tells of an update's completion: "msg_" and 26
+// characters of lower-case base32, the webhook-id of every attempt.
+func CallbackID(page, incidentID string, sequence int) string {
+	seq := binary.BigEndian.AppendUint64(nil, uint64(sequence))
+	return "msg_" + digest("tocsin callback 1", page, incidentID, string(seq))
 }
 
 // ThreadID names the thread of one incident at one target: "thr_" and 26 characters

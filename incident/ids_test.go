@@ -18,6 +18,9 @@ func TestIDsStayTheSame(t *testing.T) {
 	if got, want := ThreadID("default", "INC-8892", "17"), "thr_6czovmts6bzcujncviynb6s5be"; got != want {
 		t.Errorf("ThreadID = %q, want %q", got, want)
 	}
+	if got, want := CallbackID("default", "INC-8892", 2), "msg_3i77dabcwrms4s22bqy2uihz5o"; got != want {
+		t.Errorf("CallbackID = %q, want %q", got, want)
+	}
 	hash := decode(t, full).ContentHash()
 	if got, want := hex.EncodeToString(hash[:]), "295e2cf0afdc90aacbc0a568fa76f6dc"; got != want {
 		t.Errorf("ContentHash = %q, want %q", got, want)
@@ -40,6 +43,7 @@ func TestDeliveryIDsDiffer(t *testing.T) {
 	for _, id := range []string{
 		DeliveryID("p", "i", 1, "t"), DeliveryID("p", "i", 2, "t"), DeliveryID("p", "i", 256, "t"), DeliveryID("p", "i", 1, "u"),
 		DeliveryID("p", "j", 1, "t"), DeliveryID("q", "i", 1, "t"), DeliveryID("pi", "", 1, "t"), DeliveryID("", "pi", 1, "t"),
+		CallbackID("p", "i", 1), CallbackID("p", "i", 2), CallbackID("pi", "", 1),
 		ThreadID("p", "i", "t"), ThreadID("p", "i", "u"), ThreadID("pi", "", "t"), ThreadID("p", "", "it"),
 	} {
 		if !shape.MatchString(id) {
@@ -72,6 +76,7 @@ func TestContentHashCoversContentAlone(t *testing.T) {
 		"order":       func(e *Event) { slices.Reverse(e.AffectedComponents) },
 		"spaces":      func(e *Event) { e.Details = json.RawMessage(` { "b" : 1.0, "a":[true,null,"\u003c&>"]}`) },
 		"secrets":     func(e *Event) { e.Targets[0].Secrets = nil },
+		"callback":    func(e *Event) { e.CallbackURL = "https://elsewhere.example/" },
 	} {
 		if hash(change) != base {
 			t.Errorf("%s changes the hash", name)

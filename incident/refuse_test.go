@@ -107,6 +107,15 @@ func TestDecodeRefuses(t *testing.T) {
 		"status id twice":      {with("components", `{"a":"x","a ":"y"}`), "components.a "},
 		"status id bidi":       {with("components", `{"a\u202e":"x"}`), `components."a\u202e"`},
 
+		"callback of another kind": {with("callback_url", `{"url":"https://a.example/"}`), "callback_url"},
+		"callback relative":        {with("callback_url", `"//a.example/x"`), "callback_url"},
+		"callback gopher":          {with("callback_url", `"gopher://a.example/x"`), "callback_url"},
+		"callback with user":       {with("callback_url", `"https://a:b@a.example/"`), "callback_url"},
+		"callback CRLF":            {with("callback_url", `"https://a.example/\r\nx"`), "callback_url"},
+		"callback zero width":      {with("callback_url", `"https://a.example/\u200bx"`), "callback_url"},
+		"callback too long":        {with("callback_url", quote("https://a.example/"+strings.Repeat("a", 2<<10))), "callback_url"},
+		"callback in capitals":     {with("Callback_URL", `"https://a.example/"`), "Callback_URL"},
+
 		"links object":           {with("links", `{}`), "links"},
 		"too many links":         {with("links", list(21, link)), "links"},
 		"link null":              {with("links", `[null]`), "links[0]"},

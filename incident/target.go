@@ -186,7 +186,7 @@ func (t *Target) normaliseSecrets() *Invalid {
 		return tooMany("secrets", maxSecrets)
 	}
 	for i, s := range t.Secrets {
-		if !secretOK(s) {
+		if !ValidSecret(s) {
 			return &Invalid{at("secrets", i), "must be whsec_ and the base64 of 24 to 64 random bytes"}
 		}
 	}

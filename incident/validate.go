@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 	"unicode/utf8"
 )
@@ -44,7 +45,7 @@ func (e *Event) Validate() error {
 func (e *Event) normalise() *Invalid {
 	for _, step := range []func() *Invalid{
 		e.normaliseExtra, e.normaliseNames, e.normaliseTimes, e.normaliseTexts,
-		e.normaliseComponents, e.normaliseLinks, e.normaliseTranslations, e.normaliseTargets, e.checkSize,
+		e.normaliseComponents, e.normaliseLinks, e.normaliseCallback, e.normaliseTranslations, e.normaliseTargets, e.checkSize,
 	} {
 		if bad := step(); bad != nil {
 			return bad
@@ -212,6 +213,19 @@ func (e *Event) normaliseLinks() *Invalid {
 	if len(links) == 0 {
 		e.Links = nil
 	}
+	return nil
+}
+
+func (e *Event) normaliseCallback() *Invalid {
+	given := strings.TrimFunc(string(e.CallbackURL), blank)
+	if e.CallbackURL = ""; given == "" {
+		return nil
+	}
+	clean, reason := linkURL(given)
+	if reason != "" {
+		return &Invalid{"callback_url", reason}
+	}
+	e.CallbackURL = CallbackURL(clean)
 	return nil
 }
 

@@ -16,6 +16,10 @@ const formatTocsin = "tocsin"
 // payload is the body, the same bytes for every target of a variant.
 type payload struct{ json []byte }
 
+// Prepared is a body of JSON that no update was rendered to, for [Channel.Send]. It
+// must not be changed afterwards.
+func Prepared(json []byte) channels.Payload { return &payload{json} }
+
 // body is the JSON of a webhook. Names are a contract: add, never rename.
 type body struct {
 	Type      string    `json:"type"`

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/tocsin/tocsin/dispatcher"
+	"github.com/tocsin/tocsin/incident"
 	"github.com/tocsin/tocsin/internal/config"
 	"github.com/tocsin/tocsin/internal/egress"
 	"github.com/tocsin/tocsin/internal/feeds"
@@ -101,8 +102,9 @@ func runEngine(ctx context.Context, cfg *config.Config, stderr io.Writer) (err e
 	metrics := telemetry.New(telemetry.Options{
 		Version: version(), Groups: ways.groupNames(), Providers: slices.Sorted(maps.Keys(ways.named)), Log: log,
 	})
+	producers := &callbacks{webhooks: out[incident.ChannelWebhook], policy: dialer.Policy, secrets: cfg.Callback.Secrets}
 	engine, err := dispatcher.New(dispatcherOptions(cfg, ways, budget.Limit()), dispatcher.Ports{
-		Ledger: ledger, Queue: queues, Intake: queues, Channels: out, Meter: metrics, Log: log,
+		Ledger: ledger, Queue: queues, Intake: queues, Channels: out, Callbacks: producers, Meter: metrics, Log: log,
 	})
 	if err != nil {
 		return err
@@ -117,8 +119,9 @@ func runEngine(ctx context.Context, cfg *config.Config, stderr io.Writer) (err e
 	})
 	control := gateway.New(gateway.Deps{
 		Intake: queues, Targets: feedTargets{ledger, published.Changed}, History: ledger, Engine: engine, Meter: metrics,
-		CheckTarget: ways.checkTarget, Groups: ways.groups, Policy: ways.limits, WebhookProvider: ways.webhookProvider,
-		Depths: queues.measure, Metrics: metrics.Handler(), Log: log, Ended: metrics.Ended,
+		CheckTarget: ways.checkTarget, CheckCallback: producers.Check, Groups: ways.groups, Policy: ways.limits,
+		WebhookProvider: ways.webhookProvider,
+		Depths:          queues.measure, Metrics: metrics.Handler(), Log: log, Ended: metrics.Ended,
 		Connections: func() (used, most int) { return budget.Used(), budget.Limit() },
 		Ready: func(ctx context.Context) map[string]string {
 			return map[string]string{"store": said(ledger.Ping(ctx)), "broker": said(queues.ready(ctx))}

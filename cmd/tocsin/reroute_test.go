@@ -16,7 +16,7 @@ func serving(t *testing.T, dir, yaml string) (base string, stop func() string) {
 	t.Helper()
 	listen := freeAddr(t)
 	file := filepath.Join(dir, "tocsin.yaml")
-	yaml = fmt.Sprintf("listen: %s\ndata: %s\negress: {allow: [\"127.0.0.0/8\"]}\n%s", listen, filepath.Join(dir, "data"), yaml)
+	yaml = fmt.Sprintf("listen: %s\ndata: %s\n%s", listen, filepath.Join(dir, "data"), yaml)
 	if err := os.WriteFile(file, []byte(yaml), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -41,7 +41,7 @@ func TestServeWithAnotherRelay(t *testing.T) {
 	first, firstURL := startForeignRelay(t)
 	second, secondURL := startForeignRelay(t)
 	relays := func(named ...string) string {
-		yaml := "smtp:\n"
+		yaml := "egress: {allow: [\"127.0.0.0/8\"]}\nsmtp:\n"
 		for i := 0; i < len(named); i += 2 {
 			yaml += fmt.Sprintf("  - {name: %s, url: %q, from: status@example.com}\n", named[i], named[i+1])
 		}

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/tocsin/tocsin/incident"
 	"github.com/tocsin/tocsin/internal/egress"
 )
 
@@ -38,7 +39,19 @@ func (c *Config) check(f *faults) {
 	if c.Retry.Base > c.Retry.Cap {
 		f.at("retry.base", "must not be more than retry.cap")
 	}
+	c.checkCallback(f)
 	c.checkAvailable(f)
+}
+
+func (c *Config) checkCallback(f *faults) {
+	if len(c.Callback.Secrets) > 5 {
+		f.at("callback.secrets", "must have at most 5 entries")
+	}
+	for i, secret := range c.Callback.Secrets {
+		if !incident.ValidSecret(secret) {
+			f.at(fmt.Sprintf("callback.secrets[%d]", i), "must be whsec_ and the base64 of 24 to 64 random bytes")
+		}
+	}
 }
 
 // checkAvailable refuses what is part of the configuration but not of this

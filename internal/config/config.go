@@ -60,6 +60,8 @@ type Config struct {
 	SMPP  []SMPP `yaml:"smpp"`
 	RSS   RSS    `yaml:"rss"`
 	Retry Retry  `yaml:"retry"`
+	// Callback is how producers are told that an update is complete.
+	Callback Callback `yaml:"callback"`
 }
 
 // Egress says where connections may go.
@@ -137,6 +139,13 @@ type Retry struct {
 	ExpiresAfter time.Duration `yaml:"expires_after" min:"1s" max:"720h"`
 }
 
+// Callback is how producers are told that an update is complete.
+type Callback struct {
+	// Secrets sign what they are told, each of them: "whsec_" and the base64 of 24
+	// to 64 bytes (Standard Webhooks), 5 at most. Without one nobody is called.
+	Secrets []string `yaml:"secrets"`
+}
+
 // Default returns what holds where nothing else is said.
 func Default() *Config {
 	c := bare()
@@ -158,7 +167,8 @@ func bare() *Config {
 		SMS: SMS{ConnectTimeout: 5 * time.Second, ResponseTimeout: 10 * time.Second, EnquireLink: 30 * time.Second,
 			IdleTime: time.Minute},
 		SMPP: []SMPP{}, RSS: RSS{Title: "Status", Entries: 50},
-		Retry: Retry{Base: 2 * time.Second, Cap: time.Hour, ExpiresAfter: 24 * time.Hour},
+		Retry:    Retry{Base: 2 * time.Second, Cap: time.Hour, ExpiresAfter: 24 * time.Hour},
+		Callback: Callback{Secrets: []string{}},
 	}
 }
 

@@ -190,6 +190,8 @@ func TestProblems(t *testing.T) {
 		{"host twice", "webhook: {hosts: {a.example: {}, A.example: {}}}", `webhook.hosts["a.example"]: is there twice`},
 		{"host burst", "webhook: {hosts: {a.example: {burst: 0}}}", `webhook.hosts["a.example"].burst: must be a whole number from 1`},
 		{"base over cap", "retry: {base: 1h, cap: 1s}", "retry.base: must not be more than retry.cap"},
+		{"callback secret", "callback: {secrets: [whsec_c2hvcnQ=]}", "tocsin.yaml:1:22: callback.secrets[0]: must be whsec_ and the base64"},
+		{"callback secrets", "callback: {secrets: [a, b, c, d, e, f]}", "callback.secrets: must have at most 5"},
 		{"rss link", "rss: {link: ftp://x}", "rss.link: must be an http or https URL"},
 		{"same listeners", "public_listen: 127.0.0.1:8080", "public_listen: must differ from listen"},
 		{"smtp name", "smtp: [{name: A, url: smtp://h, from: a@b.example}]", "smtp[0].name: must be 1 to 32"},
@@ -337,6 +339,7 @@ store: postgres://user:hush@db/x?password=hush
 rates: redis://:hush@r/0
 smtp: [{name: a, url: "smtp://u:hush@h:587", from: a@b.example}]
 smpp: [{name: a, url: "smpp://u:hush@h:2775", source: A}]
+callback: {secrets: [hush]}
 webhook: {rate: hush, hosts: {a.example: {rate: 5000/h}}}
 `
 	_, err := load(t, yaml, noEnv)
@@ -346,9 +349,10 @@ webhook: {rate: hush, hosts: {a.example: {rate: 5000/h}}}
 	c, f := bare(), newFaults()
 	(&decoder{faults: f}).document([]byte(yaml), c)
 	var log strings.Builder
-	slog.New(slog.NewTextHandler(&log, nil)).Info("config", "config", c, "smtp", c.SMTP, "smpp", c.SMPP)
+	slog.New(slog.NewTextHandler(&log, nil)).Info("config", "config", c, "smtp", c.SMTP, "smpp", c.SMPP, "callback", c.Callback)
 	for name, text := range map[string]string{"Redacted": c.Redacted(), "%v": fmt.Sprintf("%v", c), "%+v": fmt.Sprintf("%+v", *c),
-		"%#v": fmt.Sprintf("%#v %#v", *c, c), "log": log.String(), "relays": fmt.Sprintf("%v %+v %#v", c.SMTP, c.SMPP[0], c.SMPP)} {
+		"%#v": fmt.Sprintf("%#v %#v", *c, c), "log": log.String(), "relays": fmt.Sprintf("%v %+v %#v", c.SMTP, c.SMPP[0], c.SMPP),
+		"callback": fmt.Sprintf("%v %+v %#v", c.Callback, c.Callback, c.Callback)} {
 		if strings.Contains(text, "hush") {
 			t.Errorf("%s shows a secret:\n%s", name, text)
 		}
@@ -433,7 +437,7 @@ func FuzzLoad(f *testing.F) {
 			return
 		}
 		again, err := parse([]byte(c.Redacted()), "again.yaml", nil, nil)
-		if len(c.Tokens) > 0 || c.Queue != Embedded || strings.Contains(c.Redacted(), "${") {
+		if len(c.Tokens) > 0 || len(c.Callback.Secrets) > 0 || c.Queue != Embedded || strings.Contains(c.Redacted(), "${") {
 			return // what is redacted can't be loaded as it is
 		}
 		if err != nil || !reflect.DeepEqual(c, again) {

@@ -13,16 +13,13 @@ import (
 // hidden stands where a secret was.
 const hidden = "xxxxx"
 
-// Redacted returns c as YAML without its secrets: tokens, and the passwords and
-// queries of URLs. It is for logs and for people, and can be loaded again once
-// they are put back.
+// Redacted returns c as YAML without its secrets: tokens, signing keys, and the
+// passwords and queries of URLs. It is for logs and for people, and can be loaded
+// again once they are put back.
 func (c Config) Redacted() string {
 	r := c
 	r.Queue, r.Store, r.Rates = redactURL(c.Queue), redactURL(c.Store), redactURL(c.Rates)
-	r.Tokens = make([]string, len(c.Tokens))
-	for i := range r.Tokens {
-		r.Tokens[i] = hidden
-	}
+	r.Tokens, r.Callback.Secrets = redactList(c.Tokens), redactList(c.Callback.Secrets)
 	r.SMTP, r.SMPP = slices.Clone(c.SMTP), slices.Clone(c.SMPP)
 	for i := range r.SMTP {
 		r.SMTP[i].URL = redactRelay(r.SMTP[i].URL)
@@ -36,6 +33,14 @@ func (c Config) Redacted() string {
 		return fmt.Sprintf("# the configuration can't be printed: %v\n", err)
 	}
 	return string(text)
+}
+
+func redactList(secrets []string) []string {
+	list := make([]string, len(secrets))
+	for i := range list {
+		list[i] = hidden
+	}
+	return list
 }
 
 func redactURL(s string) string {
@@ -88,10 +93,10 @@ func (a SMPP) String() string { return "smpp:" + a.Name }
 // GoString is String.
 func (a SMPP) GoString() string { return a.String() }
 
-// Secrets returns what must not be shown of c, wherever it turns up: tokens, and the
-// passwords of URLs, plain and as a URL has them.
+// Secrets returns what must not be shown of c, wherever it turns up: tokens, the secrets of
+// callbacks, and the passwords of URLs, plain and as a URL has them.
 func (c *Config) Secrets() []string {
-	secrets := slices.Clone(c.Tokens)
+	secrets := slices.Concat(c.Tokens, c.Callback.Secrets)
 	urls := []string{c.Queue, c.Store, c.Rates}
 	for i := range c.SMTP {
 		urls = append(urls, c.SMTP[i].URL)
@@ -114,3 +119,9 @@ func (c *Config) Secrets() []string {
 	slices.SortFunc(secrets, func(a, b string) int { return len(b) - len(a) }) // one may be a part of another
 	return slices.Compact(secrets)
 }
+
+// String says how many keys there are.
+func (c Callback) String() string { return fmt.Sprintf("callback with %d keys", len(c.Secrets)) }
+
+// GoString is String.
+func (c Callback) GoString() string { return c.String() }

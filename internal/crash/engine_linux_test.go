@@ -33,17 +33,18 @@ type engine struct {
 }
 
 // newEngine configures an engine that may send to one port of the loopback
-// network. It starts nothing.
-func newEngine(t *testing.T, queue string, peers int) *engine {
+// network, and to a producer. It starts nothing.
+func newEngine(t *testing.T, queue string, peers int, producer string) *engine {
 	t.Helper()
 	e := &engine{t: t, address: freeAddress(t), data: t.TempDir(), log: filepath.Join(t.ArtifactDir(), "engine.log")}
 	e.config = filepath.Join(t.TempDir(), "tocsin.yaml")
 	config := fmt.Sprintf(`listen: %s
 data: %q
-egress: {allow: ["127.0.0.0/8:%d"], http: true}
+egress: {allow: ["127.0.0.0/8:%d", %q], http: true}
+callback: {secrets: [%s]}
 webhook: {connect_timeout: 2s, timeout: 5s}
 retry: {base: 200ms, cap: 2s, expires_after: 1h}
-`, e.address, e.data, peers)
+`, e.address, e.data, peers, producer, callbackKey)
 	if err := os.WriteFile(e.config, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}

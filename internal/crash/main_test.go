@@ -11,7 +11,8 @@
 //   - D: what was sent again is what a kill made the engine forget: requests that
 //     were in flight, or accepted but not committed;
 //   - O: nobody heard an older update after a newer one;
-//   - L: the ledger says what the receipts say.
+//   - L: the ledger says what the receipts say;
+//   - C: the producer was told of every update's end, in the same words each time.
 //
 // The engine's binary is built without the race detector: the moments of a crash
 // are to be those of the process that is shipped, and SQLite under the detector

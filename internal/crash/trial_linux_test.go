@@ -28,6 +28,7 @@ type trial struct {
 	peers   *peer.Webhook
 	mix     peer.Mix
 	expiry  time.Duration
+	calls   *calls
 	engine  *engine
 	api     *api
 	publish func(context.Context, *update) error
@@ -72,7 +73,8 @@ func begin(t *testing.T, queue, mix string, expiry time.Duration) *trial {
 			t.Error(err)
 		}
 	})
-	tr.engine = newEngine(t, queue, tr.peers.Port())
+	tr.calls = startCalls(t)
+	tr.engine = newEngine(t, queue, tr.peers.Port(), tr.calls.server.Listener.Addr().String())
 	tr.api = newAPI(tr.engine.address)
 	tr.publish = tr.api.publish
 	t.Cleanup(tr.publishing.Wait)
@@ -239,6 +241,7 @@ func (tr *trial) judge() {
 	t.Helper()
 	tr.awaitReady()
 	tr.settle()
+	tr.toldOf()
 	// An engine that stops commits what it knows; one that starts on that knows
 	// what was on the disk, and has nothing to send.
 	tr.engine.stop()

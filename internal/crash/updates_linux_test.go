@@ -55,7 +55,8 @@ func (tr *trial) next() *update {
 	now := time.Now()
 	event := &incident.Event{IncidentID: u.incident, UpdateID: u.id, Status: status, Impact: incident.ImpactMajor,
 		AffectedComponents: []string{"checkout"}, StartedAt: now, ExpiresAt: now.Add(tr.expiry),
-		Title: "Checkout fails", Message: fmt.Sprintf("This is update %d.", u.sequence)}
+		CallbackURL: incident.CallbackURL(tr.calls.server.URL + "/done"),
+		Title:       "Checkout fails", Message: fmt.Sprintf("This is update %d.", u.sequence)}
 	var err error
 	if u.body, err = incident.Encode(event); err != nil {
 		tr.t.Fatal(err)

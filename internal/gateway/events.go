@@ -61,6 +61,11 @@ func (g *gateway) checkEvent(e *incident.Event) error {
 	if e.UpdatedAt.After(g.opt.Clock().Add(dispatcher.MaxAhead)) {
 		return &incident.Invalid{Field: "updated_at", Reason: "is more than " + dispatcher.MaxAhead.String() + " ahead of this engine's clock; check the producer's clock"}
 	}
+	if e.CallbackURL != "" {
+		if err := g.CheckCallback(e.CallbackURL); err != nil {
+			return err
+		}
+	}
 	for i := range e.Targets {
 		if err := g.CheckTarget(&e.Targets[i]); err != nil {
 			if invalid, ok := errors.AsType[*incident.Invalid](err); ok {

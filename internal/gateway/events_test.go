@@ -79,6 +79,7 @@ func TestRefusedEvents(t *testing.T) {
 		{"no impact", strings.Replace(minimal, `"impact":"critical",`, "", 1), "impact"},
 		{"unknown status", strings.Replace(minimal, "investigating", "broken", 1), "status"},
 		{"from the future", strings.Replace(minimal, "{", fmt.Sprintf(`{"updated_at":%q,`, time.Now().Add(6*time.Minute).Format(time.RFC3339)), 1), "updated_at"},
+		{"callback that can't be", strings.Replace(minimal, "{", `{"callback_url":"https://other.example/",`, 1), "callback_url"},
 		{"inline target within", strings.Replace(minimal, "{", `{"targets":[{"channel":"webhook","address":"https://a.example/"},`+
 			`{"channel":"webhook","address":"https://10.0.0.1/"}],`, 1), "targets[1].address"},
 	} {
@@ -88,7 +89,7 @@ func TestRefusedEvents(t *testing.T) {
 			a.wantProblem(400, tc.field)
 		})
 	}
-	if want := slices.Repeat([]string{"http invalid"}, 5); !slices.Equal(f.meter.refused, want) {
+	if want := slices.Repeat([]string{"http invalid"}, 6); !slices.Equal(f.meter.refused, want) {
 		t.Errorf("counted: %q", f.meter.refused)
 	}
 	f.post("/v1/incidents", minimal).want(202)

@@ -73,6 +73,9 @@ type Deps struct {
 	// may not be dialled or that no configured provider serves. It is quick
 	// and pure: no name is resolved.
 	CheckTarget func(*incident.Target) error
+	// CheckCallback refuses, with an [*incident.Invalid], a URL that a producer
+	// can't be called back at; it is as quick and pure.
+	CheckCallback func(incident.CallbackURL) error
 	// Groups are the queues of the configured providers and pools; Policy says
 	// what the limits of a provider are, of each provider of a pool for "".
 	Groups []dispatcher.Group

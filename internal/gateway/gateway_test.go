@@ -30,6 +30,9 @@ var now = time.Date(2026, 11, 21, 5, 0, 0, 0, time.UTC)
 const minimal = `{"incident_id":"INC-8892","status":"investigating","affected_components":["auth-api","payment-gateway"],` +
 	`"impact":"critical","started_at":"2023-11-20T14:30:00Z"}`
 
+// callbackURL is the one that may be called.
+const callbackURL = "https://producer.example/done?token=t"
+
 // fixture is a gateway over the embedded store and queue, behind a real server.
 // Only the engine is played: the test accepts and plans by hand.
 type fixture struct {
@@ -155,6 +158,12 @@ func start(t *testing.T, changes ...func(*fixture)) *fixture {
 			}
 			_, err := policy.CheckURL(t.Address)
 			return err
+		},
+		CheckCallback: func(url incident.CallbackURL) error {
+			if url != callbackURL {
+				return &incident.Invalid{Field: "callback_url", Reason: "can't be called"}
+			}
+			return nil
 		},
 		Groups: []dispatcher.Group{{Name: "webhook"}, {Name: "smtp:main", Provider: "main"}},
 		Policy: func(_, provider string) dispatcher.ProviderPolicy {

@@ -37,6 +37,15 @@ type updateJSON struct {
 	PlannedAt  *time.Time                `json:"planned_at"`
 	Audience   int                       `json:"audience"`
 	Progress   map[string]map[string]int `json:"progress"`
+	// Callback is absent if the producer did not ask for one.
+	Callback *callbackJSON `json:"callback,omitempty"`
+}
+
+type callbackJSON struct {
+	State   string     `json:"state"`
+	Attempt int        `json:"attempt"`
+	Detail  string     `json:"detail"`
+	DoneAt  *time.Time `json:"done_at"`
 }
 
 type deliveryJSON struct {
@@ -71,9 +80,13 @@ func newUpdateJSON(u *store.Update) updateJSON {
 		}
 		progress[channel] = counts
 	}
+	var callback *callbackJSON
+	if c := u.Callback; c != nil {
+		callback = &callbackJSON{State: c.State.String(), Attempt: c.Attempt, Detail: c.Detail, DoneAt: moment(c.DoneAt)}
+	}
 	return updateJSON{Sequence: u.Sequence, UpdateID: u.UpdateID, Status: u.Status, Impact: u.Impact, Title: u.Title,
 		Message: u.Message, UpdatedAt: moment(u.UpdatedAt), AcceptedAt: moment(u.AcceptedAt), ExpiresAt: moment(u.ExpiresAt),
-		PlannedAt: moment(u.PlannedAt), Audience: u.Audience, Progress: progress}
+		PlannedAt: moment(u.PlannedAt), Audience: u.Audience, Progress: progress, Callback: callback}
 }
 
 func newDeliveryJSON(d *store.Delivery) deliveryJSON {

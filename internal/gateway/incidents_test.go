@@ -99,6 +99,38 @@ func TestIncidentAnswers(t *testing.T) {
 	}
 }
 
+func TestIncidentShowsItsCallback(t *testing.T) {
+	f := start(t)
+	event := strings.Replace(minimal, "{", `{"callback_url":"`+callbackURL+`",`, 1)
+	f.post("/v1/incidents", event).want(202)
+	f.plan(f.accept(1)[0].Plan, 0)
+	if n, err := f.store.Complete(t.Context(), now); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	shown := func() map[string]any {
+		t.Helper()
+		a := f.get("/v1/incidents/INC-8892")
+		if body := string(a.body); strings.Contains(body, "producer.example") || strings.Contains(body, "token=t") {
+			t.Errorf("the URL is shown: %s", body)
+		}
+		return a.want(200)["updates"].([]any)[0].(map[string]any)["callback"].(map[string]any)
+	}
+	if c := shown(); keys(c) != "attempt detail done_at state" || c["state"] != "waiting" || c["attempt"] != 0.0 || c["detail"] != "" || c["done_at"] != nil {
+		t.Errorf("before an attempt: %v", c)
+	}
+	due, err := f.store.DueCallbacks(t.Context(), now, 1)
+	if err != nil || len(due) != 1 || due[0].URL != callbackURL {
+		t.Fatal(due, err)
+	}
+	if err := f.store.SettleCallback(t.Context(), dispatcher.CallbackSettlement{Incident: due[0].Incident, Sequence: 1,
+		State: dispatcher.CallbackFailed, Attempt: 3, Detail: "http 410", DoneAt: now.Add(time.Minute)}); err != nil {
+		t.Fatal(err)
+	}
+	if c := shown(); c["state"] != "failed" || c["attempt"] != 3.0 || c["detail"] != "http 410" || c["done_at"] != "2026-11-21T05:01:00Z" {
+		t.Errorf("in the end: %v", c)
+	}
+}
+
 func TestIncidentLists(t *testing.T) {
 	f := start(t)
 	const total = 7

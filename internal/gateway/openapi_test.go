@@ -217,6 +217,17 @@ func (c *contract) checkReferences(t *testing.T) {
 	}
 }
 
+// TestCallbackSample holds what producers are told against the document.
+func TestCallbackSample(t *testing.T) {
+	sample, err := os.ReadFile("../../docs/samples/callback.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := documented().validate(documented().closed, pointer("components", "schemas", "Completion"), sample); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestRequestExamples sends every example of a request: each is valid by its schema,
 // and taken.
 func TestRequestExamples(t *testing.T) {

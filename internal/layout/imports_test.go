@@ -36,7 +36,7 @@ var rules = map[string][]string{
 	"internal/store":                     {"dispatcher", "incident"},
 	"internal/store/sqlite":              {"dispatcher", "incident", "channels", "queue", "internal/store", "internal/sqlitedb"},
 	"internal/store/storetest":           {"dispatcher", "incident", "channels", "queue", "internal/store"},
-	"internal/config":                    {"ratelimit", "internal/egress"},
+	"internal/config":                    {"incident", "ratelimit", "internal/egress"},
 	"internal/doctor":                    {"incident", "internal/config", "internal/egress", "internal/sqlitedb"},
 	"internal/egress":                    {"incident"},
 	"internal/feeds":                     {},

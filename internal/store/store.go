@@ -141,6 +141,16 @@ type Update struct {
 	Audience   int       // deliveries planned so far
 	// Progress counts deliveries by channel and outcome.
 	Progress map[string]map[dispatcher.Outcome]int
+	// Callback is nil if the producer did not ask for one.
+	Callback *Callback
+}
+
+// Callback is how far a producer has been told of an update's completion.
+type Callback struct {
+	State   dispatcher.CallbackState
+	Attempt int    // attempts made so far
+	Detail  string // of the last one, "" for a success
+	DoneAt  time.Time
 }
 
 // Delivery is one row of the ledger, as shown.

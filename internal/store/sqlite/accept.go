@@ -69,6 +69,11 @@ func (s *Store) accept(tx *sqlitedb.Tx, a *dispatcher.Arrival, event []byte, dec
 	if err := insertUpdate(tx, id, a, event, d); err != nil {
 		return acc, err
 	}
+	if a.Event.CallbackURL != "" {
+		if _, err := tx.Exec(insertCallback, id, d.Sequence, string(a.Event.CallbackURL)); err != nil {
+			return acc, err
+		}
+	}
 	w := newTargetWriter(tx)
 	for i := range inline {
 		inline[i].incident = id

@@ -80,6 +80,9 @@ func (s *Store) Incident(ctx context.Context, page, incidentID string) (*store.I
 		if updates, err = listUpdates(tx, found.Key); err != nil {
 			return err
 		}
+		if err := addCallbacks(tx, found.Key, updates); err != nil {
+			return err
+		}
 		return addProgress(tx, found.Key, updates)
 	})
 	if err != nil {

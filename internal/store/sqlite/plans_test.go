@@ -93,6 +93,17 @@ func TestQueryPlans(t *testing.T) {
 			"SEARCH deliveries USING INDEX deliveries_waiting ((due_at,incident,target,sequence)>(?,?,?,?))",
 			"CORRELATED SCALAR SUBQUERY 1", "SEARCH t USING INTEGER PRIMARY KEY (rowid=?)"}},
 		{"targets without a provider", unserved, 1, []string{"SEARCH targets USING INDEX targets_address (channel=?)"}},
+		{"updates to complete", incomplete, 3, []string{
+			"SEARCH c USING INDEX callbacks_incomplete ((incident,sequence)>(?,?))", "SEARCH u USING INDEX updates_sequence (incident=? AND sequence=?)"}},
+		{"first open row", firstOpen, 3, []string{"SEARCH deliveries USING PRIMARY KEY (incident=? AND target>?)"}},
+		{"outcomes of an update", outcomesOf, 2, []string{
+			"SEARCH d USING PRIMARY KEY (incident=?)", "SEARCH t USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN", "USE TEMP B-TREE FOR GROUP BY"}},
+		{"where a look ended", noteLooked, 3, []string{"SEARCH callbacks USING PRIMARY KEY (incident=? AND sequence=?)"}},
+		{"completed", noteComplete, 5, []string{"SEARCH callbacks USING PRIMARY KEY (incident=? AND sequence=?)"}},
+		{"due callbacks", dueCallbacks, 2, []string{
+			"SEARCH c USING INDEX callbacks_due (due_at<?)", "SEARCH u USING INDEX updates_sequence (incident=? AND sequence=?)", "SEARCH i USING INTEGER PRIMARY KEY (rowid=?)"}},
+		{"settled callback", settleCallback, 7, []string{"SEARCH callbacks USING PRIMARY KEY (incident=? AND sequence=?)"}},
+		{"callbacks of an incident", callbacksOf, 1, []string{"SEARCH callbacks USING PRIMARY KEY (incident=?)"}},
 		{"known update", knownUpdate, 3, []string{
 			"SEARCH i USING COVERING INDEX incidents_name (page=? AND incident_id=?)", "SEARCH u USING COVERING INDEX updates_name (incident=? AND update_id=?)"}},
 	} {
