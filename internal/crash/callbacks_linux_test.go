@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/tocsin/tocsin/incident"
+	"github.com/tocsin/tocsin/internal/peer"
 )
 
 // callbackKey is what the engine signs callbacks with.
@@ -49,6 +50,7 @@ func startCalls(t *testing.T) *calls {
 func (tr *trial) toldOf() {
 	t := tr.t
 	t.Helper()
+	stay := tr.count(func(k peer.Kind) bool { return k != peer.Gone })
 	for _, u := range tr.updates {
 		id := incident.CallbackID("default", u.incident, u.sequence)
 		var bodies []string
@@ -76,7 +78,8 @@ func (tr *trial) toldOf() {
 		for _, n := range told.Data.Outcomes["webhook"] {
 			total += n
 		}
-		if d := told.Data; d.UpdateID != u.id || d.Audience != targets || total != targets || d.Outcomes["webhook"]["open"] != 0 {
+		// Who answered that it is gone is told of no later update.
+		if d := told.Data; d.UpdateID != u.id || d.Audience > targets || d.Audience < stay || total != d.Audience || d.Outcomes["webhook"]["open"] != 0 {
 			t.Errorf("C: %s was told of as %s", u.id, bodies[0])
 		}
 	}
