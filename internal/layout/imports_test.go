@@ -47,6 +47,11 @@ var rules = map[string][]string{
 	"internal/testenv/cmd/with-services": {"internal/testenv"},
 	"internal/layout":                    {},
 	"cmd/tocsin":                         {"..."},
+	"bench":                              {"bench/...", "internal/peer"},
+	"bench/result":                       {"bench/run"},
+	"bench/run":                          {},
+	"bench/scenario":                     {"bench/result", "bench/run", "bench/sink", "incident", "internal/peer", "internal/testenv"},
+	"bench/sink":                         {"internal/peer"},
 }
 
 func TestImportsFollowTheRules(t *testing.T) {
