@@ -47,6 +47,8 @@ var rules = map[string][]string{
 	"internal/testenv/cmd/with-services": {"internal/testenv"},
 	"internal/layout":                    {},
 	"cmd/tocsin":                         {"..."},
+	"bench/floor":                        {"bench/tool", "internal/peer"},
+	"bench/tool":                         {},
 }
 
 func TestImportsFollowTheRules(t *testing.T) {
