@@ -19,6 +19,8 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/tocsin/tocsin/bench/floor"
 )
 
 // The exit codes, a contract.
@@ -33,6 +35,7 @@ const (
 type commands struct {
 	Run     runCommand     `cmd:"" help:"Run scenarios and write results.json."`
 	Compare compareCommand `cmd:"" help:"Print what moved between two results beyond the noise."`
+	Floor   floor.Commands `cmd:"" hidden:"" help:"Do the work of a scenario with nothing around it."`
 	Sink    sinkCommand    `cmd:"" hidden:"" help:"Be the far side of a scenario."`
 }
 
@@ -89,7 +92,7 @@ func parse(ctx context.Context, args []string, p *program) (err error) {
 	parser, err := kong.New(&commands{}, kong.Name("tocsin-bench"),
 		kong.Description("Measures the engine on this machine, beside raw sockets that do the same work."),
 		kong.Writers(p.stdout, p.stderr), kong.Exit(func(int) { panic(helped{}) }), kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
-		kong.BindTo(ctx, (*context.Context)(nil)), kong.Bind(p))
+		kong.BindTo(ctx, (*context.Context)(nil)), kong.BindTo(p.stdin, (*io.Reader)(nil)), kong.BindTo(p.stdout, (*io.Writer)(nil)), kong.Bind(p))
 	if err != nil {
 		panic("tocsin-bench: the command line is defined wrongly: " + err.Error())
 	}

@@ -97,7 +97,7 @@ func (p *publisher) publish(ctx context.Context, n int) error {
 		return nil
 	}
 	for range n {
-		body, err := eventOf(p.sent)
+		body, err := intakeEvent(p.sent)
 		if err != nil {
 			return err
 		}

@@ -23,7 +23,10 @@ type population struct {
 
 // warmTargets is how many targets beyond those of a population are told once, of
 // another page, before anything is measured.
-const warmTargets = 200
+const (
+	warmTargets = 200
+	warmPage    = "warm"
+)
 
 // addresses are where the targets are, the warm ones included.
 func (p population) addresses() sink.Addresses {
@@ -64,7 +67,7 @@ func (r *Rig) populate(ctx context.Context, p population, folder string) error {
 		b = append(b, `{"channel":"webhook","external_id":"b-`...)
 		b = strconv.AppendInt(b, int64(n), 10)
 		if n > p.targets {
-			b = append(b, `","page":"warm`...)
+			b = append(b, `","page":"`+warmPage...)
 		}
 		b = append(b, `","address":"`...)
 		b = append(b, at.URL(p.scheme, n, r.port)...)

@@ -7,6 +7,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/tocsin/tocsin/bench/floor"
 	"github.com/tocsin/tocsin/bench/result"
 	"github.com/tocsin/tocsin/bench/run"
 	"github.com/tocsin/tocsin/bench/sink"
@@ -117,8 +118,11 @@ const settlePatience = 30 * time.Second
 // publish warms the engine up, goes through the steps and returns those that are
 // measured.
 func (f *fanout) publish(ctx context.Context, e *engine, far *far, targets int) ([]phase, error) {
-	warm := newStory("WARM-1", "warm")
-	if err := f.tell(ctx, e, far, warm, 1, warmTargets, nil); err != nil {
+	warm, err := newStory("WARM-1")
+	if err == nil {
+		err = f.tell(ctx, e, far, announcement{&warm, warmPage, 1, warmTargets}, nil)
+	}
+	if err != nil {
 		return nil, err
 	}
 	expected := 0
@@ -127,7 +131,10 @@ func (f *fanout) publish(ctx context.Context, e *engine, far *far, targets int) 
 			expected++
 		}
 	}
-	story := newStory("BENCH-1", "default")
+	story, err := newStory("BENCH-1")
+	if err != nil {
+		return nil, err
+	}
 	var phases []phase
 	sequence := 1
 	for _, s := range f.steps {
@@ -143,7 +150,7 @@ func (f *fanout) publish(ctx context.Context, e *engine, far *far, targets int) 
 		ph := phase{step: s, first: sequence, more: make(map[string]float64)}
 		watch := run.Observe(e.Process, far.Process)
 		for range s.updates {
-			if err = f.tell(ctx, e, far, story, sequence, expected, &ph); err != nil {
+			if err = f.tell(ctx, e, far, announcement{&story, floor.Page, sequence, expected}, &ph); err != nil {
 				break
 			}
 			sequence++
@@ -161,16 +168,23 @@ func (f *fanout) publish(ctx context.Context, e *engine, far *far, targets int) 
 			phases = append(phases, ph)
 		}
 	}
-	return phases, f.check(ctx, e, far, story)
+	return phases, f.check(ctx, e, far, story.Incident)
+}
+
+// announcement is an update and how many targets answer it 2xx in the end.
+type announcement struct {
+	story              *floor.Story
+	page               string
+	sequence, expected int
 }
 
 // tell publishes one update and waits until everyone has it and the ledger says so.
-func (f *fanout) tell(ctx context.Context, e *engine, far *far, s story, sequence, expected int, ph *phase) error {
-	event, err := s.event(sequence)
+func (f *fanout) tell(ctx context.Context, e *engine, far *far, a announcement, ph *phase) error {
+	event, err := eventOf(a.story, a.page, a.sequence)
 	if err != nil {
 		return err
 	}
-	told, err := far.delivered(ctx, sequence)
+	told, err := far.delivered(ctx, a.sequence)
 	if err != nil {
 		return err
 	}
@@ -182,10 +196,10 @@ func (f *fanout) tell(ctx context.Context, e *engine, far *far, s story, sequenc
 	if err != nil {
 		return err
 	}
-	if err := far.await(ctx, sequence, told+expected, f.patience, e.rig.Progress, e.Process); err != nil {
+	if err := far.await(ctx, a.sequence, told+a.expected, f.patience, e.rig.Progress, e.Process); err != nil {
 		return err
 	}
-	if _, _, err := e.await(ctx, outcomes, closed+float64(expected), settlePatience); err != nil {
+	if _, _, err := e.await(ctx, outcomes, closed+float64(a.expected), settlePatience); err != nil {
 		return err
 	}
 	if ph != nil {
@@ -196,8 +210,8 @@ func (f *fanout) tell(ctx context.Context, e *engine, far *far, s story, sequenc
 
 // check holds the ledger against the peers: as many deliveries are delivered in it as
 // were answered.
-func (f *fanout) check(ctx context.Context, e *engine, far *far, s story) error {
-	v, err := e.incident(ctx, s.page, s.incident)
+func (f *fanout) check(ctx context.Context, e *engine, far *far, incident string) error {
+	v, err := e.incident(ctx, floor.Page, incident)
 	if err != nil {
 		return err
 	}

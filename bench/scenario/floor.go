@@ -8,23 +8,11 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/tocsin/tocsin/bench/floor"
 	"github.com/tocsin/tocsin/bench/result"
 	"github.com/tocsin/tocsin/bench/run"
 	"github.com/tocsin/tocsin/internal/peer"
 )
-
-// floorResult is the line that a floor prints when it has done its work.
-type floorResult struct {
-	Deliveries int     `json:"deliveries"`
-	WallS      float64 `json:"wall_s"`
-	PerS       float64 `json:"per_s"`
-	P50MS      float64 `json:"p50_ms"`
-	P99MS      float64 `json:"p99_ms"`
-	Errors     int     `json:"errors"`
-	// CPUUserS and CPUSysS are of the measured part, if the floor says them.
-	CPUUserS float64 `json:"cpu_user_s"`
-	CPUSysS  float64 `json:"cpu_sys_s"`
-}
 
 const (
 	// exitUnavailable is how a floor says that it needs what isn't installed.
@@ -64,7 +52,7 @@ func (r *Rig) runFloor(ctx context.Context, args []string, beside ...*run.Proces
 	return m, nil
 }
 
-func (r *Rig) directFloor(ctx context.Context, process *run.Process, beside []*run.Process) (*floorResult, map[string]run.Usage, error) {
+func (r *Rig) directFloor(ctx context.Context, process *run.Process, beside []*run.Process) (*floor.Result, map[string]run.Usage, error) {
 	starting, cancel := context.WithTimeoutCause(ctx, floorStart, errors.New("the floor did not say that it is ready"))
 	defer cancel()
 	line, err := process.Line(starting)
@@ -83,7 +71,7 @@ func (r *Rig) directFloor(ctx context.Context, process *run.Process, beside []*r
 	if err != nil {
 		return nil, nil, cause(ctx, err)
 	}
-	var answer floorResult
+	var answer floor.Result
 	if err := json.Unmarshal(line, &answer); err != nil {
 		return nil, nil, fmt.Errorf("the floor printed no result: %w", err)
 	}

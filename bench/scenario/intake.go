@@ -13,6 +13,7 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 	"github.com/valyala/fasthttp"
 
+	"github.com/tocsin/tocsin/bench/floor"
 	"github.com/tocsin/tocsin/bench/result"
 	"github.com/tocsin/tocsin/bench/run"
 	"github.com/tocsin/tocsin/bench/sink"
@@ -66,8 +67,14 @@ func (r *Rig) intake(ctx context.Context, id string, broker bool, drive func(*en
 // clients is how many requests are under way at most.
 const clients = 128
 
-// eventOf is an event of an incident of its own.
-func eventOf(n int) ([]byte, error) { return newStory(fmt.Sprintf("INTAKE-%d", n), "default").event(1) }
+// intakeEvent is an event of an incident of its own.
+func intakeEvent(n int) ([]byte, error) {
+	story, err := newStory(fmt.Sprintf("INTAKE-%d", n))
+	if err != nil {
+		return nil, err
+	}
+	return eventOf(&story, floor.Page, 1)
+}
 
 const (
 	acceptedHTTP   = `tocsin_events_received_total{source="http",result="accepted"}`
@@ -135,7 +142,7 @@ func (p *poster) run(ctx context.Context, n int, rate float64) (*volley, error) 
 	from := int(p.sent.Load())
 	for i := range bodies {
 		var err error
-		if bodies[i], err = eventOf(from + i); err != nil {
+		if bodies[i], err = intakeEvent(from + i); err != nil {
 			return nil, err
 		}
 	}

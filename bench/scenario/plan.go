@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/tocsin/tocsin/bench/floor"
 	"github.com/tocsin/tocsin/bench/result"
 	"github.com/tocsin/tocsin/bench/run"
 )
@@ -49,8 +50,11 @@ func measurePlan(ctx context.Context, e *engine, size Size) (*result.Measurement
 	if err := e.ask(ctx, http.MethodPost, "/v1/pause", nil); err != nil {
 		return nil, err
 	}
-	story := newStory("PLAN-1", "default")
-	event, err := story.event(1)
+	story, err := newStory("PLAN-1")
+	if err != nil {
+		return nil, err
+	}
+	event, err := eventOf(&story, floor.Page, 1)
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +73,7 @@ func measurePlan(ctx context.Context, e *engine, size Size) (*result.Measurement
 	if !done {
 		return nil, fmt.Errorf("the plan was not finished within %v", planPatience)
 	}
-	v, err := e.incident(ctx, story.page, story.incident)
+	v, err := e.incident(ctx, floor.Page, story.Incident)
 	if err != nil {
 		return nil, err
 	}

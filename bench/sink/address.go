@@ -18,14 +18,8 @@ type Addresses struct {
 	Shared bool
 }
 
-const (
-	maxShared = 1<<16 - 1<<8 - 1
-	// firstShared is 127.0.1.0.
-	firstShared = 127<<24 | 1<<8
-)
-
 func (a Addresses) valid() bool {
-	return a.Hosts >= 1 && a.Hosts <= peer.MaxTargets && (!a.Shared || a.Hosts <= maxShared)
+	return a.Hosts >= 1 && a.Hosts <= peer.MaxTargets && (!a.Shared || a.Hosts <= peer.MaxShared)
 }
 
 // host returns the number of a target's host.
@@ -36,8 +30,7 @@ func (a Addresses) address(host int) netip.Addr {
 	if !a.Shared {
 		return peer.Host(host)
 	}
-	n := uint32(firstShared + host)
-	return netip.AddrFrom4([4]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)})
+	return peer.SharedHost(host)
 }
 
 // URL returns the webhook of a target; scheme is http or https.

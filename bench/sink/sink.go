@@ -54,7 +54,7 @@ type Sink struct {
 // Start listens on every loopback address. The caller must Close the sink.
 func Start(o Options) (*Sink, error) {
 	if o.Targets < 1 || o.Sequences < 1 || !o.Addresses.valid() {
-		return nil, fmt.Errorf("a sink needs targets, sequences and hosts, 1 or more of each, and at most %d hosts to be shared", maxShared)
+		return nil, fmt.Errorf("a sink needs targets, sequences and hosts, 1 or more of each, and at most %d hosts to be shared", peer.MaxShared)
 	}
 	listen := net.ListenConfig{Control: keepToLoopback}
 	listener, err := listen.Listen(context.Background(), "tcp4", net.JoinHostPort("0.0.0.0", strconv.Itoa(o.Port)))
