@@ -19,7 +19,8 @@ type sinkCommand struct {
 	Sequences int           `default:"1" help:"How many updates each may get."`
 	Hosts     int           `required:"" help:"How many addresses the targets share."`
 	Shared    bool          `help:"Take the addresses for hosts of many targets."`
-	Mix       string        `help:"Who behaves how, as tocsin demo --mix; all are ok without it."`
+	Mixed     int           `help:"How many targets, from the first on, behave as --mix and --hold say; the others answer 200 at once."`
+	Mix       string        `help:"Who behaves how, as tocsin demo --mix."`
 	Hold      time.Duration `help:"Healthy targets answer after this."`
 	CA        string        `name:"ca" placeholder:"FILE" help:"Speak HTTPS, and write the authority of the certificates there."`
 }
@@ -39,7 +40,7 @@ func (c *sinkCommand) Run(ctx context.Context, p *program) (err error) {
 		return &exitError{exitUsage, err}
 	}
 	mix.Hold = c.Hold
-	o := sink.Options{Port: c.Port, Targets: c.Targets, Sequences: c.Sequences, Mix: mix, Addresses: sink.Addresses{Hosts: c.Hosts, Shared: c.Shared}}
+	o := sink.Options{Port: c.Port, Targets: c.Targets, Sequences: c.Sequences, Mix: mix, Mixed: c.Mixed, Addresses: sink.Addresses{Hosts: c.Hosts, Shared: c.Shared}}
 	if c.CA != "" {
 		if o.TLS, err = sink.NewTLS(o.Addresses, c.CA); err != nil {
 			return err

@@ -25,8 +25,9 @@ type Command struct {
 	Args []string
 	// Env is its whole environment.
 	Env []string
-	// Folder takes its stderr, as NAME.log, after what was there before.
-	Folder string
+	// Logs is the folder that takes its stderr, as NAME.log, after what was there
+	// before.
+	Logs string
 }
 
 // Process is a running program. Its methods are for one goroutine, except Stop and
@@ -51,7 +52,7 @@ const maxLine = 4 << 20
 
 // Start starts the program. Its standard input stays open until Stop.
 func Start(c Command) (*Process, error) {
-	p := &Process{Name: c.Name, log: filepath.Join(c.Folder, c.Name+".log"), lines: make(chan []byte, 16), ended: make(chan struct{}), deaf: make(chan struct{})}
+	p := &Process{Name: c.Name, log: filepath.Join(c.Logs, c.Name+".log"), lines: make(chan []byte, 16), ended: make(chan struct{}), deaf: make(chan struct{})}
 	log, err := os.OpenFile(p.log, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("log of the %s: %w", c.Name, err)

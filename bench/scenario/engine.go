@@ -61,7 +61,7 @@ func (r *Rig) startEngine(ctx context.Context, o engineOptions) (*engine, error)
 	if o.ca != "" {
 		env = append(env, "SSL_CERT_FILE="+o.ca)
 	}
-	e.Process, err = run.Start(run.Command{Name: "engine", Path: r.Tocsin, Args: []string{"serve", "--config", file}, Env: env, Folder: r.Folder})
+	e.Process, err = run.Start(run.Command{Name: "engine", Path: r.Tocsin, Args: []string{"serve", "--config", file}, Env: env, Logs: r.Logs})
 	if err != nil {
 		return nil, err
 	}

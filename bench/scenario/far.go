@@ -26,7 +26,10 @@ type far struct {
 func (r *Rig) startSink(ctx context.Context, p population, sequences int, mix peer.Mix) (*far, error) {
 	at := p.addresses()
 	args := []string{"sink", "--port", strconv.Itoa(r.port), "--targets", strconv.Itoa(p.targets + warmTargets),
-		"--sequences", strconv.Itoa(sequences), "--hosts", strconv.Itoa(at.Hosts), "--mix", mix.String(), "--hold", mix.Hold.String()}
+		"--sequences", strconv.Itoa(sequences), "--hosts", strconv.Itoa(at.Hosts)}
+	if len(mix.Shares) > 0 || mix.Hold > 0 {
+		args = append(args, "--mixed", strconv.Itoa(p.targets), "--mix", mix.String(), "--hold", mix.Hold.String())
+	}
 	if at.Shared {
 		args = append(args, "--shared")
 	}

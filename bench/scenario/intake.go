@@ -77,8 +77,8 @@ func intakeEvent(n int) ([]byte, error) {
 }
 
 const (
-	acceptedHTTP   = `tocsin_events_received_total{source="http",result="accepted"}`
-	acceptedAMQP   = `tocsin_events_received_total{source="amqp",result="accepted"}`
+	acceptedHTTP   = `tocsin_events_received_total{result="accepted",source="http"}`
+	acceptedAMQP   = `tocsin_events_received_total{result="accepted",source="amqp"}`
 	drainPatience  = time.Minute
 	eventPatience  = 10 * time.Second
 	warmUpRequests = 500

@@ -33,7 +33,7 @@ func demo(ctx context.Context, r *Rig, size Size) (*result.Measurement, error) {
 	if err != nil {
 		return nil, err
 	}
-	process, err := run.Start(run.Command{Name: "demo", Path: r.Tocsin, Env: r.Environ, Folder: r.Folder,
+	process, err := run.Start(run.Command{Name: "demo", Path: r.Tocsin, Env: r.Environ, Logs: r.Logs,
 		Args: []string{"demo", "--json", "--targets", strconv.Itoa(size.Targets), "--queue", queue}})
 	if err != nil {
 		return nil, err

@@ -23,6 +23,8 @@ type Rig struct {
 	// Folder is on the disk whose fsync is measured; all that is made in it is
 	// removed by Close.
 	Folder string
+	// Logs takes what the processes say, and stays.
+	Logs string
 	// Environ is what processes get, without variables that would configure an
 	// engine.
 	Environ []string
@@ -37,16 +39,20 @@ type Rig struct {
 	notes  []string
 }
 
-// NewRig prepares a rig below a folder.
+// NewRig prepares a rig below a folder, which has the logs afterwards.
 func NewRig(tocsin, bench, folder string, environ []string, progress func(string)) (*Rig, error) {
-	folder, err := os.MkdirTemp(folder, ".work-")
+	logs := filepath.Join(folder, "logs")
+	err := os.MkdirAll(logs, 0o755)
+	if err == nil {
+		folder, err = os.MkdirTemp(folder, ".work-")
+	}
 	if err == nil {
 		folder, err = filepath.Abs(folder)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("folder of the benchmark: %w", err)
 	}
-	r := &Rig{Tocsin: tocsin, Bench: bench, Folder: folder, Progress: progress, http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 4}},
+	r := &Rig{Tocsin: tocsin, Bench: bench, Folder: folder, Logs: logs, Progress: progress, http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 4}},
 		data: make(map[population]string)}
 	for _, entry := range environ {
 		if !strings.HasPrefix(entry, "TOCSIN_") {
@@ -118,7 +124,7 @@ func (r *Rig) queue(ctx context.Context, broker bool) (string, error) {
 
 // start starts one of the bench's own commands.
 func (r *Rig) start(name string, args ...string) (*run.Process, error) {
-	return run.Start(run.Command{Name: name, Path: r.Bench, Args: args, Env: r.Environ, Folder: r.Folder})
+	return run.Start(run.Command{Name: name, Path: r.Bench, Args: args, Env: r.Environ, Logs: r.Logs})
 }
 
 // note keeps what the results of the scenario have to say besides figures.

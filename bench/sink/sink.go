@@ -26,8 +26,10 @@ type Options struct {
 	Targets, Sequences int
 	// Addresses are where the targets are.
 	Addresses Addresses
-	// Mix says how targets behave; the zero Mix answers 200 at once.
-	Mix peer.Mix
+	// Mix says how the targets up to Mixed behave; all others answer 200 at
+	// once.
+	Mix   peer.Mix
+	Mixed int
 	// TLS makes it speak HTTPS.
 	TLS *tls.Config
 }
@@ -36,7 +38,6 @@ type Options struct {
 // descriptor, a goroutine and 4 KiB.
 type Sink struct {
 	options  Options
-	plain    bool // everyone answers 200 at once
 	listener net.Listener
 	tally    *tally
 	tries    []atomic.Uint32 // requests so far by target, where Mix asks for it
@@ -61,7 +62,7 @@ func Start(o Options) (*Sink, error) {
 	if err != nil {
 		return nil, fmt.Errorf("sink: %w", err)
 	}
-	s := &Sink{options: o, plain: len(o.Mix.Shares) == 0 && o.Mix.Hold == 0, listener: listener, tally: newTally(o.Targets, o.Sequences),
+	s := &Sink{options: o, listener: listener, tally: newTally(o.Targets, o.Sequences),
 		conns: make(map[net.Conn]struct{}), invalid: make(map[string]int)}
 	if len(o.Mix.Shares) > 0 {
 		s.tries = make([]atomic.Uint32, o.Targets)
@@ -210,7 +211,7 @@ func (s *Sink) serve(c net.Conn, host int) {
 func (s *Sink) answer(c net.Conn, r request) bool {
 	s.tally.receive(r.target, r.sequence, r.size)
 	status, response := 200, okResponse
-	if !s.plain {
+	if r.target <= s.options.Mixed {
 		b := s.options.Mix.Behaviour(r.target)
 		nth := 1
 		if s.tries != nil {
