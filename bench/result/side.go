@@ -39,9 +39,12 @@ func (f *Figures) figure(name string) *float64 {
 }
 
 // cpuMicros is the CPU time a delivery, in microseconds; 0 if it is not known.
-func (f *Figures) cpuMicros() float64 {
-	if n := f.PerS * f.WallS; n > 0 {
-		return f.CPUS / n * 1e6
+func (s *Side) cpuMicros() float64 {
+	if len(s.Rounds) == 0 {
+		return 0
+	}
+	if n := s.Rounds[0].Deliveries; n > 0 {
+		return s.CPUS / float64(n) * 1e6
 	}
 	return 0
 }

@@ -120,7 +120,7 @@ const settlePatience = 30 * time.Second
 func (f *fanout) publish(ctx context.Context, e *engine, far *far, targets int) ([]phase, error) {
 	warm, err := newStory("WARM-1")
 	if err == nil {
-		err = f.tell(ctx, e, far, announcement{&warm, warmPage, 1, warmTargets}, nil)
+		err = f.tell(ctx, e, far, announcement{&warm, warmPage, 1, warmTargets, 0}, nil)
 	}
 	if err != nil {
 		return nil, err
@@ -150,7 +150,11 @@ func (f *fanout) publish(ctx context.Context, e *engine, far *far, targets int) 
 		ph := phase{step: s, first: sequence, more: make(map[string]float64)}
 		watch := run.Observe(e.rig.withBroker(f.broker, e.Process, far.Process)...)
 		for range s.updates {
-			if err = f.tell(ctx, e, far, announcement{&story, floor.Page, sequence, expected}, &ph); err != nil {
+			before := 0
+			if sequence == 1 {
+				before = warmTargets
+			}
+			if err = f.tell(ctx, e, far, announcement{&story, floor.Page, sequence, expected, before}, &ph); err != nil {
 				break
 			}
 			sequence++
@@ -171,20 +175,18 @@ func (f *fanout) publish(ctx context.Context, e *engine, far *far, targets int) 
 	return phases, f.check(ctx, e, far, story.Incident)
 }
 
-// announcement is an update and how many targets answer it 2xx in the end.
+// announcement is an update and how many targets answer it 2xx in the end. Some have
+// answered the same sequence before, of another incident.
 type announcement struct {
 	story              *floor.Story
 	page               string
 	sequence, expected int
+	before             int
 }
 
 // tell publishes one update and waits until everyone has it and the ledger says so.
 func (f *fanout) tell(ctx context.Context, e *engine, far *far, a announcement, ph *phase) error {
 	event, err := eventOf(a.story, a.page, a.sequence)
-	if err != nil {
-		return err
-	}
-	told, err := far.delivered(ctx, a.sequence)
 	if err != nil {
 		return err
 	}
@@ -196,11 +198,11 @@ func (f *fanout) tell(ctx context.Context, e *engine, far *far, a announcement, 
 	if err != nil {
 		return err
 	}
-	reached, err := far.await(ctx, a.sequence, told+a.expected, f.patience, e.rig.Progress, e.Process)
+	reached, err := far.await(ctx, a.sequence, a.before+a.expected, f.patience, e.rig.Progress, e.Process)
 	if err != nil {
 		return err
 	}
-	if _, _, err := e.await(ctx, outcomes, closed+float64(reached-told), settlePatience); err != nil {
+	if _, _, err := e.await(ctx, outcomes, closed+float64(reached-a.before), settlePatience); err != nil {
 		return err
 	}
 	if ph != nil {
