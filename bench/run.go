@@ -67,6 +67,9 @@ func (c *runCommand) Run(ctx context.Context, p *program) (err error) {
 	name := filepath.Join(folder, "results.json")
 	b := &scenario.Bench{Rig: rig, Rounds: c.Rounds, Quick: c.Quick, Files: file.Machine.Limits.Files, Say: live.say,
 		Save: func() error { return file.Write(name) }}
+	if c.Quick {
+		b.Limit = quickLimit
+	}
 	announce(live, file, chosen, c.Rounds)
 	measured := b.Run(ctx, chosen, file)
 	live.clear()
@@ -85,6 +88,9 @@ func (c *runCommand) Run(ctx context.Context, p *program) (err error) {
 	}
 	return verdict(file)
 }
+
+// quickLimit leaves room, below 90 s, for the round that is under way then.
+const quickLimit = 80 * time.Second
 
 // announce says beforehand what will happen and how long it takes.
 func announce(live *live, file *result.File, chosen []scenario.Scenario, rounds int) {

@@ -15,6 +15,10 @@ type Bench struct {
 	Rig    *Rig
 	Rounds int
 	Quick  bool
+	// Limit is how long all of it may take, 0 for as long as it does. Where a
+	// scenario has had its share, further rounds are left out, and what has not
+	// begun at the end is left out whole; the results say so.
+	Limit time.Duration
 	// Files is how many descriptors a process may have.
 	Files int
 	// Say tells what was measured, a line each.
@@ -27,9 +31,14 @@ type Bench struct {
 // the error of ctx, keeping what was measured; what goes wrong with a scenario is in
 // the file.
 func (b *Bench) Run(ctx context.Context, chosen []Scenario, file *result.File) error {
+	begun, shares := time.Now(), b.shares(chosen)
 	for i := range chosen {
 		s := &chosen[i]
-		results, notes := b.measure(ctx, s)
+		if b.Limit > 0 && time.Since(begun) > b.Limit {
+			file.Notes = append(file.Notes, fmt.Sprintf("%s: left out: the %v for all scenarios were over", s.ID, b.Limit))
+			continue
+		}
+		results, notes := b.measure(ctx, s, begun.Add(shares[i]))
 		file.Scenarios = append(file.Scenarios, results...)
 		file.Notes = append(file.Notes, notes...)
 		file.EndedAt = time.Now()
@@ -42,6 +51,21 @@ func (b *Bench) Run(ctx context.Context, chosen []Scenario, file *result.File) e
 		}
 	}
 	return nil
+}
+
+// shares says until when, from the beginning, each scenario may begin another round:
+// whoever is quicker than expected leaves the rest to those after it.
+func (b *Bench) shares(chosen []Scenario) []time.Duration {
+	shares := make([]time.Duration, len(chosen))
+	var sum time.Duration
+	for i := range chosen {
+		sum += chosen[i].Expected(b.Rounds, b.Quick)
+		shares[i] = sum
+	}
+	for i := range shares {
+		shares[i] = time.Duration(float64(b.Limit) * float64(shares[i]) / float64(max(sum, 1)))
+	}
+	return shares
 }
 
 // contestant is the engine or a floor in one scenario.
@@ -68,9 +92,10 @@ func contestants(s *Scenario) []*contestant {
 	return all
 }
 
-// measure runs all rounds of a scenario. The notes say why there are no results, if
+// measure runs the rounds of a scenario, none but the first after a time if there is
+// a limit. The notes say why there are no results, if
 // there are none.
-func (b *Bench) measure(ctx context.Context, s *Scenario) (results []*result.Scenario, notes []string) {
+func (b *Bench) measure(ctx context.Context, s *Scenario, until time.Time) (results []*result.Scenario, notes []string) {
 	size := s.size(b.Quick)
 	if s.Connections {
 		var note string
@@ -81,6 +106,10 @@ func (b *Bench) measure(ctx context.Context, s *Scenario) (results []*result.Sce
 	}
 	all := contestants(s)
 	for round := range b.Rounds {
+		if b.Limit > 0 && round > 0 && time.Now().After(until) {
+			b.Rig.note(fmt.Sprintf("%d of %d rounds: its share of %v was over", round, b.Rounds, b.Limit))
+			break
+		}
 		turn := slices.Clone(all)
 		if round%2 == 1 {
 			slices.Reverse(turn) // what drifts drifts for both sides

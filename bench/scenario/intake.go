@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,7 +28,7 @@ import (
 func intakeHTTP() Scenario {
 	return Scenario{
 		ID: "i1.http", Title: "events over HTTP, durable before the 202; p99 at 3,000/s",
-		Full: Size{Events: 5 * intakeRate}, Quick: Size{Events: 2 * intakeRate}, FullS: 14, QuickS: 6,
+		Full: Size{Events: 5 * intakeRate}, Quick: Size{Events: intakeRate}, FullS: 12, QuickS: 2.8,
 		Engine: func(ctx context.Context, r *Rig, size Size) (Found, error) {
 			return r.intake(ctx, "i1.http", false, func(e *engine, m *result.Measurement) error {
 				return driveHTTP(ctx, e, size.Events, m)
@@ -122,8 +124,10 @@ type poster struct {
 }
 
 func newPoster(base string) *poster {
-	return &poster{url: base + "/v1/incidents", client: &fasthttp.HostClient{Addr: base[len("http://"):], MaxConns: clients,
-		MaxIdemponentCallAttempts: 1, NoDefaultUserAgentHeader: true}}
+	address := strings.TrimPrefix(base, "http://")
+	return &poster{url: base + "/v1/incidents", client: &fasthttp.HostClient{Addr: address, MaxConns: clients,
+		MaxIdemponentCallAttempts: 1, NoDefaultUserAgentHeader: true,
+		Dial: func(to string) (net.Conn, error) { return net.DialTimeout("tcp", to, eventPatience) }}}
 }
 
 // volley is so many events, and how long their answers took.
