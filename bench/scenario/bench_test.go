@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -38,6 +40,26 @@ func TestTheTable(t *testing.T) {
 	for id := range strings.FieldsSeq("w1 w2 w3.cold w3.resumed w4 w5.embedded w5.rabbitmq w6 p1 i1.http i1.amqp x1") {
 		if !seen[id] {
 			t.Errorf("%s is missing", id)
+		}
+	}
+}
+
+// TestTheTableIsDocumented wants each result, with its goals, as a line of the docs.
+func TestTheTableIsDocumented(t *testing.T) {
+	docs, err := os.ReadFile(filepath.Join("..", "..", "docs", "performance.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range Table() {
+		for _, r := range s.Results {
+			var goals []string
+			for _, g := range r.Goals {
+				goals = append(goals, fmt.Sprintf("%s (%s)", &g, result.Number(g.Aim)))
+			}
+			line := fmt.Sprintf("| %s | %s | %s |\n", r.ID, orID(r.Title, s.Title), strings.Join(goals, "; "))
+			if !strings.Contains(string(docs), line) {
+				t.Errorf("docs/performance.md does not have the line\n%s", line)
+			}
 		}
 	}
 }
