@@ -1,0 +1,80 @@
+package tool
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+)
+
+// SMTPSink is Postfix's smtp-sink: it takes every mail and keeps none.
+type SMTPSink struct {
+	*Server
+	counts string // the file
+}
+
+// StartSMTPSink starts one. Its address is a relay that offers PIPELINING, and
+// neither TLS nor login. The caller must Close it.
+func StartSMTPSink() (*SMTPSink, error) {
+	program, err := Find("smtp-sink", "postfix")
+	if err != nil {
+		return nil, err
+	}
+	sink := &SMTPSink{}
+	sink.Server, err = start(func(address string) (*Server, error) {
+		dir, err := os.MkdirTemp("", "tocsin-smtp-sink-")
+		if err != nil {
+			return nil, fmt.Errorf("make smtp-sink's folder: %w", err)
+		}
+		args := []string{"-c"}
+		if os.Getuid() == 0 {
+			args = append(args, "-u", "nobody") // it refuses to be root
+		}
+		s := &Server{dir: dir, cmd: exec.Command(program, append(args, address, "1024")...)}
+		// To a file, not to a pipe: it counts with every mail, and a reader would
+		// have to run as often.
+		sink.counts = filepath.Join(dir, "counts")
+		counts, err := os.Create(sink.counts)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("make smtp-sink's file: %w", err), s.removeDir())
+		}
+		s.cmd.Stdout = counts
+		s.given = counts
+		return s, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return sink, nil
+}
+
+// Mails is how many it has taken. It may know of the last ones some milliseconds
+// after its answers to them.
+func (s *SMTPSink) Mails() (int, error) {
+	said, err := os.ReadFile(s.counts)
+	if err != nil {
+		return 0, fmt.Errorf("read what smtp-sink counted: %w", err)
+	}
+	return lastCount(said), nil
+}
+
+// lastCount reads what smtp-sink -c says over and over, "sess=1 quit=0 mesg=7" and a
+// carriage return, up to the last that is whole; 0 if there is none.
+func lastCount(said []byte) int {
+	end := bytes.LastIndexByte(said, '\r')
+	if end < 0 {
+		return 0
+	}
+	at := bytes.LastIndex(said[:end], []byte("mesg="))
+	if at < 0 {
+		return 0
+	}
+	n, err := strconv.Atoi(string(said[at+len("mesg=") : end]))
+	if err != nil || n < 0 {
+		return 0
+	}
+	return n
+}
