@@ -70,6 +70,33 @@ func TestUpdatesComeInOrderOverKeptConnections(t *testing.T) {
 	}
 }
 
+// The clock starts when the update that connects has been answered by the last.
+func TestTheWarmUpIsNotMeasured(t *testing.T) {
+	for _, kind := range plainKinds {
+		w, err := peer.StartWebhook(peer.Options{Script: peer.Mix{Hold: 50 * time.Millisecond}.Behaviour})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := runFloor(t, kind, "--port", strconv.Itoa(w.Port()), "--targets", "10", "--warm")
+		ended := time.Now()
+		if err != nil {
+			t.Error(err)
+		}
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+		var warm time.Time
+		for _, receipt := range w.Receipts() {
+			if receipt.Sequence == 1 && receipt.AnsweredAt.After(warm) {
+				warm = receipt.AnsweredAt
+			}
+		}
+		if most := ended.Sub(warm).Seconds(); r.Deliveries != 10 || r.WallS > most {
+			t.Errorf("%s: %+v; %v s after the warm-up it was over", kind, r, most)
+		}
+	}
+}
+
 // serveTarget is target 1, at its own address, and answers 200.
 func serveTarget(t *testing.T, handle func(net.Conn)) int {
 	t.Helper()
