@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -54,11 +55,21 @@ func StartSMTPSink() (*SMTPSink, error) {
 // Mails is how many it has taken. It may know of the last ones some milliseconds
 // after its answers to them.
 func (s *SMTPSink) Mails() (int, error) {
-	said, err := os.ReadFile(s.counts)
+	f, err := os.Open(s.counts)
 	if err != nil {
 		return 0, fmt.Errorf("read what smtp-sink counted: %w", err)
 	}
-	return lastCount(said), nil
+	defer f.Close()
+	// The last word is what counts, and it may have begun.
+	var end [256]byte
+	size, err := f.Seek(0, io.SeekEnd)
+	if err == nil {
+		_, err = f.ReadAt(end[:min(size, int64(len(end)))], max(size-int64(len(end)), 0))
+	}
+	if err != nil && err != io.EOF {
+		return 0, fmt.Errorf("read what smtp-sink counted: %w", err)
+	}
+	return lastCount(end[:min(size, int64(len(end)))]), nil
 }
 
 // lastCount reads what smtp-sink -c says over and over, "sess=1 quit=0 mesg=7" and a
