@@ -21,6 +21,8 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/tocsin/tocsin/bench/floor"
+	"github.com/tocsin/tocsin/bench/scenario"
+	"github.com/tocsin/tocsin/bench/sink"
 	"github.com/tocsin/tocsin/bench/tool"
 )
 
@@ -37,8 +39,9 @@ type commands struct {
 	Run     runCommand     `cmd:"" help:"Run scenarios and write results.json."`
 	Compare compareCommand `cmd:"" help:"Print what moved between two results beyond the noise."`
 	Floor   floor.Commands `cmd:"" hidden:"" help:"Do the work of a scenario with nothing around it."`
-	Sink    sinkCommand    `cmd:"" hidden:"" help:"Be the far side of a scenario."`
-	Centre  centreCommand  `cmd:"" hidden:"" help:"Be the SMS centre of a scenario."`
+	Sink    sink.Command   `cmd:"" hidden:"" help:"Be the far side of a scenario."`
+
+	Centre scenario.CentreCommand `cmd:"" hidden:"" help:"Be the SMS centre of a scenario."`
 }
 
 // program is what a command has of the world around it.

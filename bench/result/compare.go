@@ -91,14 +91,6 @@ func compare(was, is *Scenario, same bool) (moves []Move) {
 	return moves
 }
 
-// cpuMicros is the CPU time a delivery, in microseconds.
-func (s *Side) cpuMicros() float64 {
-	if n := s.PerS * s.WallS; n > 0 {
-		return s.CPUS / n * 1e6
-	}
-	return 0
-}
-
 // PrintMoves writes what [Compare] found.
 func PrintMoves(out io.Writer, moves []Move, notes []string) error {
 	var b strings.Builder

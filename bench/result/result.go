@@ -2,8 +2,8 @@
 // comparison and the report read, and the arithmetic behind it.
 //
 // Promise: names in the file are a contract; fields are added, never renamed. A
-// ratio is one of medians, both sides measured in the same run. What was not
-// measured is null or left out, never 0.
+// ratio is one of medians, both sides measured in the same run. A side
+// that was not measured is null.
 //
 // Words: a [Side] is the engine or a floor; a [Measurement] is one round of one
 // side; a [Goal] is what a scenario must reach and where it aims; the spread of a
@@ -78,6 +78,15 @@ func (s *Scenario) Sound() bool {
 // Side is the engine or a floor: medians over its rounds.
 type Side struct {
 	Name string `json:"name"`
+	Figures
+	// Spreads are by the names of the figures.
+	Spreads map[string]float64 `json:"spreads"`
+	Rounds  []*Measurement     `json:"rounds"`
+}
+
+// Figures are what is measured of a side, in each round and, as medians, over all.
+// What was not is 0.
+type Figures struct {
 	// PerS is deliveries (or targets, events, requests) a second, WallS how
 	// long they took.
 	PerS  float64 `json:"per_s"`
@@ -89,21 +98,13 @@ type Side struct {
 	// the peer's answer; for a floor, of the single request.
 	P50MS float64 `json:"p50_ms"`
 	P99MS float64 `json:"p99_ms"`
-	// Spreads are by the names of the figures.
-	Spreads map[string]float64 `json:"spreads"`
-	Rounds  []*Measurement     `json:"rounds"`
 }
 
 // Measurement is one round of one side.
 type Measurement struct {
 	// Deliveries counts what was done: PerS × WallS.
-	Deliveries int     `json:"deliveries"`
-	PerS       float64 `json:"per_s"`
-	WallS      float64 `json:"wall_s"`
-	CPUS       float64 `json:"cpu_s"`
-	PeakRSSMB  float64 `json:"peak_rss_mb"`
-	P50MS      float64 `json:"p50_ms"`
-	P99MS      float64 `json:"p99_ms"`
+	Deliveries int `json:"deliveries"`
+	Figures
 
 	// Lost, Duplicates and OrderViolations are what the peers counted.
 	Lost            int `json:"lost"`
@@ -114,11 +115,22 @@ type Measurement struct {
 	Latency []Quantile `json:"latency,omitempty"`
 	// Done counts deliveries over time.
 	Done []Progress `json:"done,omitempty"`
+	// ForeignPercent is how much of the machine's CPU went to processes that have
+	// no part in the benchmark.
+	ForeignPercent float64 `json:"foreign_cpu_percent"`
 	// Processes is what each cost in the measured phase, by name, with memory and
 	// descriptors over time.
 	Processes map[string]run.Usage `json:"processes"`
-	// Figures are others of the scenario, by name, with their unit at its end.
-	Figures map[string]float64 `json:"figures,omitempty"`
+	// More are figures of this scenario, by name, with their unit at its end.
+	More map[string]float64 `json:"more,omitempty"`
+}
+
+// Cost notes what the measured phase cost, with the process of that name as the
+// side's own.
+func (m *Measurement) Cost(c run.Cost, own string) {
+	m.Processes, m.ForeignPercent = c.Processes, c.ForeignPercent
+	u := c.Processes[own]
+	m.CPUS, m.PeakRSSMB = Round(u.CPUS()), Round(u.PeakRSSMB)
 }
 
 // Quantile is one point of a distribution.

@@ -17,43 +17,33 @@ const (
 // figures are all of them, in the order of tables.
 var figures = [...]string{PerS, WallS, CPUS, PeakRSSMB, P50MS, P99MS}
 
-func (m *Measurement) figure(name string) *float64 {
+// Figure returns a figure by its name in the file.
+func (f *Figures) Figure(name string) float64 { return *f.figure(name) }
+
+func (f *Figures) figure(name string) *float64 {
 	switch name {
 	case PerS:
-		return &m.PerS
+		return &f.PerS
 	case WallS:
-		return &m.WallS
+		return &f.WallS
 	case CPUS:
-		return &m.CPUS
+		return &f.CPUS
 	case PeakRSSMB:
-		return &m.PeakRSSMB
+		return &f.PeakRSSMB
 	case P50MS:
-		return &m.P50MS
+		return &f.P50MS
 	case P99MS:
-		return &m.P99MS
+		return &f.P99MS
 	}
 	panic("result: there is no figure " + name)
 }
 
-// Figure returns the median of a figure by its name in the file.
-func (s *Side) Figure(name string) float64 { return *s.figure(name) }
-
-func (s *Side) figure(name string) *float64 {
-	switch name {
-	case PerS:
-		return &s.PerS
-	case WallS:
-		return &s.WallS
-	case CPUS:
-		return &s.CPUS
-	case PeakRSSMB:
-		return &s.PeakRSSMB
-	case P50MS:
-		return &s.P50MS
-	case P99MS:
-		return &s.P99MS
+// cpuMicros is the CPU time a delivery, in microseconds; 0 if it is not known.
+func (f *Figures) cpuMicros() float64 {
+	if n := f.PerS * f.WallS; n > 0 {
+		return f.CPUS / n * 1e6
 	}
-	panic("result: there is no figure " + name)
+	return 0
 }
 
 // NewSide sums up rounds, of which there is at least one.

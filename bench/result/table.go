@@ -3,6 +3,7 @@ package result
 import (
 	"fmt"
 	"io"
+	"math"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -31,7 +32,7 @@ func (f *File) Print(out io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\ncommit %s, %s\n\n", f.Machine, f.Commit, f.StartedAt.Format("2006-01-02 15:04 MST"))
 	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "\tengine/s\tfloor/s\twall s\tp99 ms\tRSS MB\tgoal\treached\tmust\taim\tmet\tspread\tlost/dup/order\t")
+	fmt.Fprintln(t, "\tengine/s\tfloor/s\twall s\tp99 ms\tCPU µs\tRSS MB\tgoal\treached\tmust\taim\tmet\tspread\tlost/dup/order\t")
 	for _, s := range f.Scenarios {
 		s.print(t)
 	}
@@ -63,10 +64,10 @@ func (s *Scenario) print(t io.Writer) {
 	}
 	for i := range max(len(s.Goals), 1) {
 		if i == 0 {
-			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t", s.ID, figure(s.Engine, PerS), figure(s.Floor, PerS),
-				figure(s.Engine, WallS), figure(s.Engine, P99MS), figure(s.Engine, PeakRSSMB))
+			fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t", s.ID, figure(s.Engine, PerS), figure(s.Floor, PerS),
+				figure(s.Engine, WallS), figure(s.Engine, P99MS), s.micros(), figure(s.Engine, PeakRSSMB))
 		} else {
-			fmt.Fprint(t, "\t\t\t\t\t\t")
+			fmt.Fprint(t, "\t\t\t\t\t\t\t")
 		}
 		if i < len(s.Goals) {
 			s.Goals[i].print(t)
@@ -80,6 +81,18 @@ func (s *Scenario) print(t io.Writer) {
 		}
 		fmt.Fprintln(t)
 	}
+}
+
+// micros is the CPU time a delivery of both sides.
+func (s *Scenario) micros() string {
+	if s.Engine == nil || s.Engine.CPUS == 0 {
+		return "–"
+	}
+	text := Number(math.Round(s.Engine.cpuMicros()))
+	if s.Floor != nil && s.Floor.CPUS > 0 {
+		text += " : " + Number(math.Round(s.Floor.cpuMicros()))
+	}
+	return text
 }
 
 func (g *Goal) print(t io.Writer) {

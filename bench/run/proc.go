@@ -97,6 +97,59 @@ func readSwitches(pid int) (voluntary, forced int64) {
 	return voluntary, forced
 }
 
+// readBusy reads how many CPU seconds the whole machine was busy since it started.
+func readBusy() float64 {
+	stat, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0
+	}
+	line, _, _ := bytes.Cut(stat, []byte("\n"))
+	var busy float64
+	for i, field := range bytes.Fields(line) {
+		const idle, waiting, stolen = 4, 5, 8 // proc(5), after the name; what follows is in the others
+		if i == 0 || i == idle || i == waiting || i > stolen {
+			continue
+		}
+		n, _ := strconv.ParseFloat(string(field), 64)
+		busy += n / ticks
+	}
+	return busy
+}
+
+// Descendant returns the pid of a process that this one, or one of its own, started
+// and that runs a program of that name; 0 if there is none.
+func Descendant(program string) int {
+	parents, candidates := make(map[int]int), []int{}
+	files, _ := filepath.Glob("/proc/[0-9]*/stat") // the pattern is well-formed
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			continue // it has ended
+		}
+		begin, end := bytes.IndexByte(text, '('), bytes.LastIndexByte(text, ')')
+		if begin < 0 || end < begin {
+			continue
+		}
+		pid, _ := strconv.Atoi(strings.TrimSpace(string(text[:begin])))
+		fields := bytes.Fields(text[end+1:])
+		if len(fields) < 2 {
+			continue
+		}
+		parents[pid], _ = strconv.Atoi(string(fields[1]))
+		if string(text[begin+1:end]) == program {
+			candidates = append(candidates, pid)
+		}
+	}
+	for _, pid := range candidates {
+		for at := parents[pid]; at > 1; at = parents[at] {
+			if at == os.Getpid() {
+				return pid
+			}
+		}
+	}
+	return 0
+}
+
 func readAccount(pid int) account {
 	var a account
 	a.userS, a.sysS = readCPU(pid)

@@ -36,6 +36,8 @@ type Process struct {
 	// Name is that of its command.
 	Name string
 
+	adopted int // pid of a process that is not ours to end; all else is unset then
+
 	cmd   *exec.Cmd
 	in    io.WriteCloser
 	lines chan []byte   // of stdout; closed at its end
@@ -210,10 +212,22 @@ func (p *Process) lastWords() string {
 	return "; its last words:\n  " + strings.Join(words[max(0, len(words)-lines):], "\n  ")
 }
 
-func (p *Process) pid() int { return p.cmd.Process.Pid }
+// Adopt makes a process of one that somebody else started, to be observed and
+// nothing more.
+func Adopt(name string, pid int) *Process { return &Process{Name: name, adopted: pid} }
+
+func (p *Process) pid() int {
+	if p.adopted != 0 {
+		return p.adopted
+	}
+	return p.cmd.Process.Pid
+}
 
 // account is what the kernel kept of a process that has ended; nil while it runs.
 func (p *Process) account() *account {
+	if p.adopted != 0 {
+		return nil
+	}
 	select {
 	case <-p.ended:
 	default:

@@ -1,6 +1,9 @@
 package run
 
 import (
+	"math"
+	"os"
+	"runtime"
 	"sync"
 	"time"
 )
@@ -43,6 +46,8 @@ const (
 // Watch is one measured phase of some processes.
 type Watch struct {
 	begun   time.Time
+	busy    float64 // CPU seconds of the whole machine before
+	own     float64 // and of this process
 	watched []*watched
 	stop    chan struct{}
 	done    sync.WaitGroup
@@ -63,6 +68,7 @@ func Observe(processes ...*Process) *Watch {
 		resetPeak(p.pid())
 		w.watched = append(w.watched, &watched{process: p, before: readAccount(p.pid())})
 	}
+	w.busy, w.own = readBusy(), ownCPU()
 	w.begun = time.Now()
 	w.done.Go(w.run)
 	return w
@@ -119,13 +125,23 @@ func (p *watched) thin() {
 	p.usage.Series = kept
 }
 
-// End ends the phase and returns what it cost, by the names of the processes. Of a
-// process that has ended meanwhile, the kernel's last word counts for CPU and
-// switches, the last sample for the rest.
-func (w *Watch) End() map[string]Usage {
+// Cost is what a phase cost.
+type Cost struct {
+	// Processes has the usage by the processes' names.
+	Processes map[string]Usage
+	// ForeignPercent is how much of the machine's CPU went to processes that have
+	// no part in the benchmark: with much of it, figures mean little.
+	ForeignPercent float64
+}
+
+// End ends the phase and returns what it cost. Of a process that has ended
+// meanwhile, the kernel's last word counts for CPU and switches, the last sample for
+// the rest.
+func (w *Watch) End() Cost {
 	close(w.stop)
 	w.done.Wait()
 	w.sample(time.Now())
+	elapsed, foreign := time.Since(w.begun).Seconds(), readBusy()-w.busy-(ownCPU()-w.own)
 	usage := make(map[string]Usage)
 	for _, p := range w.watched {
 		pid, u := p.process.pid(), &p.usage
@@ -138,8 +154,15 @@ func (w *Watch) End() map[string]Usage {
 		// Threads that ended in between take their counts with them.
 		u.Switches, u.Preempted = max(switches-p.before.switches, 0), max(forced-p.before.forced, 0)
 		usage[p.process.Name] = *u
+		foreign -= u.CPUS()
 	}
-	return usage
+	percent := 100 * max(foreign, 0) / (elapsed * float64(runtime.NumCPU()))
+	return Cost{usage, math.Round(min(percent, 100))}
+}
+
+func ownCPU() float64 {
+	user, sys := readCPU(os.Getpid())
+	return user + sys
 }
 
 func round(f float64) float64 { return float64(int64(f*1000+0.5)) / 1000 }

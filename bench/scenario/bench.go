@@ -175,6 +175,9 @@ func (b *Bench) results(s *Scenario, all []*contestant, size Size) []*result.Sce
 				r.Others = append(r.Others, side)
 			}
 		}
+		if busy := foreign(r); busy > noisy {
+			r.Notes = append(r.Notes, fmt.Sprintf("processes that have no part in this took up to %.0f %% of the CPU meanwhile: figures are noisy", busy))
+		}
 		r.Judge(res.Goals, b.Quick)
 		if r.Engine != nil || r.Error != "" {
 			out = append(out, r)
@@ -182,6 +185,22 @@ func (b *Bench) results(s *Scenario, all []*contestant, size Size) []*result.Sce
 	}
 	b.Rig.notes = nil
 	return out
+}
+
+// noisy is how many percent of the CPU others may take without a word.
+const noisy = 5
+
+// foreign is the most that others took of the CPU in any round.
+func foreign(s *result.Scenario) (percent float64) {
+	for _, side := range append([]*result.Side{s.Engine, s.Floor}, s.Others...) {
+		if side == nil {
+			continue
+		}
+		for _, m := range side.Rounds {
+			percent = max(percent, m.ForeignPercent)
+		}
+	}
+	return percent
 }
 
 // fit makes a scenario smaller whose targets hold a connection each, if the limit of

@@ -48,7 +48,7 @@ func driveAMQP(ctx context.Context, r *Rig, e *engine, events int, m *result.Mea
 	if _, _, err := e.await(ctx, acceptedAMQP, warmUpRequests, drainPatience); err != nil {
 		return err
 	}
-	watch := run.Observe(e.Process)
+	watch := run.Observe(r.withBroker(true, e.Process)...)
 	begun := time.Now()
 	err = p.publish(ctx, events)
 	confirmed := time.Now()
@@ -56,7 +56,7 @@ func driveAMQP(ctx context.Context, r *Rig, e *engine, events int, m *result.Mea
 	if err == nil {
 		last, _, err = e.await(ctx, acceptedAMQP, float64(p.sent), drainPatience)
 	}
-	m.Processes = watch.End()
+	m.Cost(watch.End(), "engine")
 	if err != nil {
 		return err
 	}
@@ -64,7 +64,7 @@ func driveAMQP(ctx context.Context, r *Rig, e *engine, events int, m *result.Mea
 	m.Lost = p.sent - int(accepted)
 	m.Deliveries, m.WallS = events, last.Sub(begun).Seconds()
 	m.PerS = float64(events) / m.WallS
-	m.Figures["confirmed_per_s"] = result.Round(float64(events) / confirmed.Sub(begun).Seconds())
+	m.More["confirmed_per_s"] = result.Round(float64(events) / confirmed.Sub(begun).Seconds())
 	return err
 }
 

@@ -36,11 +36,16 @@ type centreReport struct {
 	P99MS float64 `json:"p99_ms"`
 }
 
-// ServeCentre is an SMS centre until its input ends: it says where it listens in a line
-// of JSON, and answers each line of JSON that asks about an incident. Messages are
-// answered after hold, and no delivery receipts are sent.
-func ServeCentre(hold time.Duration, in io.Reader, out io.Writer) (err error) {
-	smsc, err := peer.StartSMSC(peer.SMSCOptions{Quiet: true, Script: peer.Mix{Hold: hold}.Behaviour})
+// CentreCommand is an SMS centre, in a process of its own: it says where it listens in
+// a line of JSON, answers each line of JSON that asks about an incident, and ends with
+// its input. It sends no delivery receipts.
+type CentreCommand struct {
+	Hold time.Duration `help:"Answer messages after this."`
+}
+
+// Run is the centre.
+func (c *CentreCommand) Run(in io.Reader, out io.Writer) (err error) {
+	smsc, err := peer.StartSMSC(peer.SMSCOptions{Quiet: true, Script: peer.Mix{Hold: c.Hold}.Behaviour})
 	if err != nil {
 		return err
 	}

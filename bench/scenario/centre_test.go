@@ -16,7 +16,7 @@ func TestTheCentreTellsWhatCame(t *testing.T) {
 	answers, out := io.Pipe()
 	ended := make(chan error, 1)
 	go func() {
-		err := ServeCentre(10*time.Millisecond, in, out)
+		err := (&CentreCommand{Hold: 10 * time.Millisecond}).Run(in, out)
 		out.CloseWithError(err)
 		ended <- err
 	}()

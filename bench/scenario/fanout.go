@@ -60,7 +60,7 @@ type phase struct {
 	step  step
 	first int         // sequence
 	since []time.Time // by update: when it was accepted
-	usage map[string]run.Usage
+	cost  run.Cost
 	more  map[string]float64
 }
 
@@ -100,9 +100,9 @@ func (f *fanout) engine(ctx context.Context, r *Rig, size Size) (_ Found, err er
 	}
 	found := make(Found)
 	for _, ph := range phases {
-		m := f.measure(record, &ph, size.Targets, "engine")
+		m := f.measure(record, &ph, size.Targets)
 		if imported > 0 {
-			m.Figures["import_per_s"] = result.Round(float64(size.Targets) / imported.Seconds())
+			m.More["import_per_s"] = result.Round(float64(size.Targets) / imported.Seconds())
 		}
 		found[ph.step.id] = m
 	}
@@ -148,14 +148,14 @@ func (f *fanout) publish(ctx context.Context, e *engine, far *far, targets int) 
 			return nil, err
 		}
 		ph := phase{step: s, first: sequence, more: make(map[string]float64)}
-		watch := run.Observe(e.Process, far.Process)
+		watch := run.Observe(e.rig.withBroker(f.broker, e.Process, far.Process)...)
 		for range s.updates {
 			if err = f.tell(ctx, e, far, announcement{&story, floor.Page, sequence, expected}, &ph); err != nil {
 				break
 			}
 			sequence++
 		}
-		ph.usage = watch.End()
+		ph.cost = watch.End()
 		if err != nil {
 			return nil, err
 		}
@@ -196,10 +196,11 @@ func (f *fanout) tell(ctx context.Context, e *engine, far *far, a announcement, 
 	if err != nil {
 		return err
 	}
-	if err := far.await(ctx, a.sequence, told+a.expected, f.patience, e.rig.Progress, e.Process); err != nil {
+	reached, err := far.await(ctx, a.sequence, told+a.expected, f.patience, e.rig.Progress, e.Process)
+	if err != nil {
 		return err
 	}
-	if _, _, err := e.await(ctx, outcomes, closed+float64(a.expected), settlePatience); err != nil {
+	if _, _, err := e.await(ctx, outcomes, closed+float64(reached-told), settlePatience); err != nil {
 		return err
 	}
 	if ph != nil {
@@ -241,8 +242,8 @@ func (ph *phase) count(before, after *sink.Counts) {
 }
 
 // measure computes what a phase came to from the record of the peers.
-func (f *fanout) measure(record *sink.Record, ph *phase, targets int, sender string) *result.Measurement {
-	m := &result.Measurement{Processes: ph.usage, Figures: ph.more, Duplicates: record.Duplicates, OrderViolations: record.OrderViolations}
+func (f *fanout) measure(record *sink.Record, ph *phase, targets int) *result.Measurement {
+	m := &result.Measurement{More: ph.more, Duplicates: record.Duplicates, OrderViolations: record.OrderViolations}
 	latencies := sink.NewHistogram()
 	var done timeline
 	for i, since := range ph.since {
@@ -263,7 +264,6 @@ func (f *fanout) measure(record *sink.Record, ph *phase, targets int, sender str
 	}
 	m.P50MS, m.P99MS = float64(latencies.ValueAtPercentile(50))/1000, float64(latencies.ValueAtPercentile(99))/1000
 	m.Latency, m.Done = quantiles(latencies), done.points
-	u := ph.usage[sender]
-	m.CPUS, m.PeakRSSMB = u.CPUS(), u.PeakRSSMB
+	m.Cost(ph.cost, "engine")
 	return m
 }

@@ -62,23 +62,21 @@ func (f *far) delivered(ctx context.Context, sequence int) (int, error) {
 }
 
 // await waits until so many targets have answered a sequence, a process ends that
-// should run, or patience ends: then what is missing is lost, which is no error.
-func (f *far) await(ctx context.Context, sequence, want int, patience time.Duration, progress func(string), sender *run.Process) error {
+// should run, or patience ends: then what is missing is lost, which is no error. It
+// returns how many answered.
+func (f *far) await(ctx context.Context, sequence, want int, patience time.Duration, progress func(string), sender *run.Process) (int, error) {
 	deadline := time.Now().Add(patience)
 	for {
 		got, err := f.delivered(ctx, sequence)
-		if err != nil {
-			return err
-		}
-		if got >= want || time.Now().After(deadline) {
-			return nil
+		if err != nil || got >= want || time.Now().After(deadline) {
+			return got, err
 		}
 		if err := sender.Died(); err != nil {
-			return err
+			return got, err
 		}
 		progress(fmt.Sprintf("%d of %d", got, want))
 		if err := sleep(ctx, 20*time.Millisecond); err != nil {
-			return err
+			return got, err
 		}
 	}
 }

@@ -31,7 +31,7 @@ func (r *Rig) runFloor(ctx context.Context, args []string, beside ...*run.Proces
 		return nil, err
 	}
 	defer process.Kill() // if it has not ended by then
-	answer, usage, err := r.directFloor(ctx, process, beside)
+	answer, cost, err := r.directFloor(ctx, process, beside)
 	if err == nil {
 		err = process.Wait(ctx)
 	}
@@ -44,15 +44,16 @@ func (r *Rig) runFloor(ctx context.Context, args []string, beside ...*run.Proces
 	if answer.Errors > 0 || answer.Deliveries == 0 || answer.WallS <= 0 {
 		return nil, fmt.Errorf("the floor failed in %d of %d deliveries", answer.Errors, answer.Errors+answer.Deliveries)
 	}
-	m := &result.Measurement{Deliveries: answer.Deliveries, PerS: answer.PerS, WallS: answer.WallS, P50MS: answer.P50MS, P99MS: answer.P99MS,
-		CPUS: answer.CPUUserS + answer.CPUSysS, PeakRSSMB: usage["floor"].PeakRSSMB, Processes: usage}
-	if own := usage["floor"]; m.CPUS == 0 {
-		m.CPUS = own.CPUS()
+	m := &result.Measurement{Deliveries: answer.Deliveries,
+		Figures: result.Figures{PerS: answer.PerS, WallS: answer.WallS, P50MS: answer.P50MS, P99MS: answer.P99MS}}
+	m.Cost(*cost, "floor")
+	if own := answer.CPUUserS + answer.CPUSysS; own > 0 {
+		m.CPUS = result.Round(own) // of the measured part alone
 	}
 	return m, nil
 }
 
-func (r *Rig) directFloor(ctx context.Context, process *run.Process, beside []*run.Process) (*floor.Result, map[string]run.Usage, error) {
+func (r *Rig) directFloor(ctx context.Context, process *run.Process, beside []*run.Process) (*floor.Result, *run.Cost, error) {
 	starting, cancel := context.WithTimeoutCause(ctx, floorStart, errors.New("the floor did not say that it is ready"))
 	defer cancel()
 	line, err := process.Line(starting)
@@ -67,7 +68,7 @@ func (r *Rig) directFloor(ctx context.Context, process *run.Process, beside []*r
 	if err == nil {
 		line, err = process.Line(ctx)
 	}
-	usage := watch.End()
+	cost := watch.End()
 	if err != nil {
 		return nil, nil, cause(ctx, err)
 	}
@@ -75,7 +76,7 @@ func (r *Rig) directFloor(ctx context.Context, process *run.Process, beside []*r
 	if err := json.Unmarshal(line, &answer); err != nil {
 		return nil, nil, fmt.Errorf("the floor printed no result: %w", err)
 	}
-	return &answer, usage, nil
+	return &answer, &cost, nil
 }
 
 // cause prefers why a context ended to that it did.

@@ -54,13 +54,11 @@ func (r *Rig) intake(ctx context.Context, id string, broker bool, drive func(*en
 	if err != nil {
 		return nil, err
 	}
-	m := &result.Measurement{Figures: make(map[string]float64)}
+	m := &result.Measurement{More: make(map[string]float64)}
 	err = drive(e, m)
 	if stopped := e.stop(); err == nil {
 		err = stopped
 	}
-	u := m.Processes["engine"]
-	m.CPUS, m.PeakRSSMB = u.CPUS(), u.PeakRSSMB
 	return Found{id: m}, err
 }
 
@@ -96,7 +94,7 @@ func driveHTTP(ctx context.Context, e *engine, events int, m *result.Measurement
 	if err == nil {
 		free, err = poster.run(ctx, events, 0)
 	}
-	m.Processes = watch.End()
+	m.Cost(watch.End(), "engine")
 	if err != nil {
 		return err
 	}
@@ -104,8 +102,8 @@ func driveHTTP(ctx context.Context, e *engine, events int, m *result.Measurement
 	m.Latency = quantiles(paced.latency)
 	m.Deliveries, m.WallS = events, free.wall.Seconds()
 	m.PerS = float64(events) / m.WallS
-	m.Figures["offered_per_s"], m.Figures["paced_per_s"] = intakeRate, result.Round(float64(events)/paced.wall.Seconds())
-	m.Figures["free_p99_ms"] = float64(free.latency.ValueAtPercentile(99)) / 1000
+	m.More["offered_per_s"], m.More["paced_per_s"] = intakeRate, result.Round(float64(events)/paced.wall.Seconds())
+	m.More["free_p99_ms"] = float64(free.latency.ValueAtPercentile(99)) / 1000
 	// A 202 is a promise: every event has to be accepted in the end.
 	sent := poster.sent.Load()
 	if _, all, err := e.await(ctx, acceptedHTTP, float64(sent), drainPatience); err != nil || all {

@@ -47,7 +47,6 @@ func demo(ctx context.Context, r *Rig, size Size) (*result.Measurement, error) {
 	}
 	var report struct {
 		WallS           float64 `json:"wall_s"`
-		Open            int     `json:"open"`
 		Lost            int     `json:"lost"`
 		Duplicates      int     `json:"duplicates"`
 		OrderViolations int     `json:"order_violations"`
@@ -62,6 +61,6 @@ func demo(ctx context.Context, r *Rig, size Size) (*result.Measurement, error) {
 	if err := json.Unmarshal(line, &report); err != nil {
 		return nil, fmt.Errorf("the demo printed no report: %w", err)
 	}
-	return &result.Measurement{Deliveries: report.Healthy.Delivered, PerS: report.PerS, WallS: report.WallS, P50MS: report.P50MS, P99MS: report.P99MS,
-		PeakRSSMB: report.PeakRSSMB, Lost: report.Lost + report.Open, Duplicates: report.Duplicates, OrderViolations: report.OrderViolations}, nil
+	return &result.Measurement{Deliveries: report.Healthy.Delivered, Lost: report.Lost, Duplicates: report.Duplicates, OrderViolations: report.OrderViolations,
+		Figures: result.Figures{PerS: report.PerS, WallS: report.WallS, P50MS: report.P50MS, P99MS: report.P99MS, PeakRSSMB: report.PeakRSSMB}}, nil
 }

@@ -66,7 +66,7 @@ func measurePlan(ctx context.Context, e *engine, size Size) (*result.Measurement
 	if err == nil {
 		planned, done, err = e.await(ctx, plans, 1, planPatience)
 	}
-	usage := watch.End()
+	cost := watch.End()
 	if err != nil {
 		return nil, err
 	}
@@ -77,7 +77,7 @@ func measurePlan(ctx context.Context, e *engine, size Size) (*result.Measurement
 	if err != nil {
 		return nil, err
 	}
-	m := &result.Measurement{Deliveries: size.Targets, Processes: usage}
+	m := &result.Measurement{Deliveries: size.Targets}
 	// The store's own word is finer than our asking.
 	if len(v.Updates) == 1 && v.Updates[0].PlannedAt != nil && v.Updates[0].PlannedAt.Before(planned) {
 		planned = *v.Updates[0].PlannedAt
@@ -85,7 +85,6 @@ func measurePlan(ctx context.Context, e *engine, size Size) (*result.Measurement
 	m.Lost = size.Targets - v.progress()["open"]
 	m.WallS = planned.Sub(accepted).Seconds()
 	m.PerS = float64(size.Targets) / m.WallS
-	u := usage["engine"]
-	m.CPUS, m.PeakRSSMB = u.CPUS(), u.PeakRSSMB
+	m.Cost(cost, "engine")
 	return m, nil
 }

@@ -122,6 +122,14 @@ func (r *Rig) queue(ctx context.Context, broker bool) (string, error) {
 	return r.broker.URL(), nil
 }
 
+// withBroker adds the broker to the processes that are observed.
+func (r *Rig) withBroker(broker bool, processes ...*run.Process) []*run.Process {
+	if pid := run.Descendant("beam.smp"); broker && pid != 0 {
+		return append(processes, run.Adopt("broker", pid))
+	}
+	return processes
+}
+
 // start starts one of the bench's own commands.
 func (r *Rig) start(name string, args ...string) (*run.Process, error) {
 	return run.Start(run.Command{Name: name, Path: r.Bench, Args: args, Env: r.Environ, Logs: r.Logs})

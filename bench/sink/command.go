@@ -1,19 +1,21 @@
-package main
+package sink
 
 import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"runtime/debug"
 	"time"
 
-	"github.com/tocsin/tocsin/bench/sink"
 	"github.com/tocsin/tocsin/internal/peer"
 )
 
-type sinkCommand struct {
+// Command is a sink in a process of its own, for kong. It prints one line of JSON,
+// its [Address], and runs until it is told to end.
+type Command struct {
 	Port      int           `help:"Port on every address; any free one without it."`
 	Targets   int           `required:"" help:"How many targets there are."`
 	Sequences int           `default:"1" help:"How many updates each may get."`
@@ -25,28 +27,23 @@ type sinkCommand struct {
 	CA        string        `name:"ca" placeholder:"FILE" help:"Speak HTTPS, and write the authority of the certificates there."`
 }
 
-// Help is shown by --help.
-func (*sinkCommand) Help() string {
-	return `Prints one line of JSON, {"port":…,"control":"http://127.0.0.1:…"}, and runs until it is told to end.`
-}
-
 // Run is the far side until ctx ends.
-func (c *sinkCommand) Run(ctx context.Context, p *program) (err error) {
+func (c *Command) Run(ctx context.Context, out io.Writer) (err error) {
 	// It allocates next to nothing for a request; what it holds should not make
 	// it collect while something is measured.
 	debug.SetGCPercent(400)
 	mix, err := peer.ParseMix(c.Mix)
 	if err != nil {
-		return &exitError{exitUsage, err}
+		return err
 	}
 	mix.Hold = c.Hold
-	o := sink.Options{Port: c.Port, Targets: c.Targets, Sequences: c.Sequences, Mix: mix, Mixed: c.Mixed, Addresses: sink.Addresses{Hosts: c.Hosts, Shared: c.Shared}}
+	o := Options{Port: c.Port, Targets: c.Targets, Sequences: c.Sequences, Mix: mix, Mixed: c.Mixed, Addresses: Addresses{Hosts: c.Hosts, Shared: c.Shared}}
 	if c.CA != "" {
-		if o.TLS, err = sink.NewTLS(o.Addresses, c.CA); err != nil {
+		if o.TLS, err = NewTLS(o.Addresses, c.CA); err != nil {
 			return err
 		}
 	}
-	s, err := sink.Start(o)
+	s, err := Start(o)
 	if err != nil {
 		return err
 	}
@@ -62,7 +59,7 @@ func (c *sinkCommand) Run(ctx context.Context, p *program) (err error) {
 	control := &http.Server{Handler: s.Control(), ReadHeaderTimeout: 10 * time.Second}
 	served := make(chan error, 1)
 	go func() { served <- control.Serve(listener) }()
-	err = json.NewEncoder(p.stdout).Encode(sink.Address{Port: s.Port(), Control: "http://" + listener.Addr().String(), CA: c.CA})
+	err = json.NewEncoder(out).Encode(Address{Port: s.Port(), Control: "http://" + listener.Addr().String(), CA: c.CA})
 	if err == nil {
 		select {
 		case <-ctx.Done():
