@@ -8,6 +8,7 @@ import (
 
 	"github.com/tocsin/tocsin/bench/floor"
 	"github.com/tocsin/tocsin/bench/result"
+	"github.com/tocsin/tocsin/bench/run"
 	"github.com/tocsin/tocsin/bench/tool"
 )
 
@@ -63,7 +64,7 @@ func mailEngine(ctx context.Context, r *Rig, size Size) (_ Found, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, sink.Close()) }()
-	o := outlet{channel: "smtp", story: story, arrived: sink.Mails, config: relayConfig(sink.Address)}
+	o := outlet{channel: "smtp", story: story, arrived: sink.Mails, beside: run.Adopt("sink", sink.PID()), config: relayConfig(sink.Address)}
 	m, _, err := o.tell(ctx, r, size.Targets)
 	if err != nil {
 		return nil, err
@@ -87,7 +88,7 @@ func mailFloor(name, kind string, more ...string) Floor {
 		defer func() { err = errors.Join(err, sink.Close()) }()
 		args := []string{kind, "--address", sink.Address, "--count", strconv.Itoa(size.Targets),
 			"--connections", strconv.Itoa(mailConnections), "--size", strconv.Itoa(mailSize)}
-		m, err := r.runFloor(ctx, append(args, more...))
+		m, err := r.runFloor(ctx, append(args, more...), run.Adopt("sink", sink.PID()))
 		if err != nil {
 			return nil, err
 		}

@@ -21,6 +21,8 @@ type outlet struct {
 	// arrived says how many messages the far side has accepted, warm ones included;
 	// nil asks the engine, where the far side's times are asked for afterwards.
 	arrived func() (int, error)
+	// beside is the far side's process.
+	beside *run.Process
 }
 
 // outletPatience is how long one update may take.
@@ -43,21 +45,22 @@ func (o *outlet) tell(ctx context.Context, r *Rig, targets int) (m *result.Measu
 	warm.Incident = "WARM-1"
 	_, err = o.publish(ctx, e, &warm, warmPage, warmTargets)
 	var last time.Time
-	watch := run.Observe(e.Process)
+	watch := run.Observe(e.Process, o.beside)
 	if err == nil {
 		accepted, err = o.publish(ctx, e, &o.story, floor.Page, warmTargets+targets)
 		last = time.Now()
 	}
-	usage := watch.End()
+	cost := watch.End()
 	if stopped := e.stop(); err == nil {
 		err = stopped
 	}
 	if err != nil {
 		return nil, accepted, err
 	}
-	u := usage["engine"]
-	m = &result.Measurement{Deliveries: targets, WallS: last.Sub(accepted).Seconds(), CPUS: u.CPUS(), PeakRSSMB: u.PeakRSSMB, Processes: usage}
+	m = &result.Measurement{Deliveries: targets}
+	m.WallS = last.Sub(accepted).Seconds()
 	m.PerS = float64(targets) / m.WallS
+	m.Cost(cost, "engine")
 	return m, accepted, nil
 }
 

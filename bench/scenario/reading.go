@@ -70,7 +70,7 @@ func readers() Scenario {
 					return nil, err
 				}
 				defer func() { err = errors.Join(err, server.Close()) }()
-				return v.read(ctx, r, size, server.URL)
+				return v.read(ctx, r, size, server.URL, adopt(nginx, server.Server)...)
 			}}}})
 	}
 	return s
@@ -79,18 +79,30 @@ func readers() Scenario {
 // in reports whether runs of that size have the view.
 func (v *view) in(size Size) bool { return v.quick || size.Seconds > 1 }
 
-// read reads a feed beside the processes that serve it.
-func (v *view) read(ctx context.Context, r *Rig, size Size, url string, beside ...*run.Process) (*result.Measurement, error) {
+// adopt makes a server's processes ones to be observed.
+func adopt(name string, s *tool.Server) []*run.Process {
+	var all []*run.Process
+	for i, pid := range s.PIDs() {
+		all = append(all, run.Adopt(fmt.Sprintf("%s %d", name, i), pid))
+	}
+	return all
+}
+
+// read reads a feed. What it costs is what it costs those who serve it.
+func (v *view) read(ctx context.Context, r *Rig, size Size, url string, servers ...*run.Process) (*result.Measurement, error) {
 	args := []string{"feeds", "--url", url, "--connections", strconv.Itoa(v.connections), "--duration", strconv.Itoa(size.Seconds) + "s"}
 	if v.conditional {
 		args = append(args, "--conditional")
 	}
-	m, err := r.runFloor(ctx, args, beside...)
+	m, err := r.runFloor(ctx, args, servers...)
 	if err != nil {
 		return nil, err
 	}
-	// What runFloor measured is the reader.
 	m.CPUS, m.PeakRSSMB = 0, 0
+	for _, s := range servers {
+		u := m.Processes[s.Name]
+		m.CPUS, m.PeakRSSMB = result.Round(m.CPUS+u.CPUS()), result.Round(m.PeakRSSMB+u.PeakRSSMB)
+	}
 	return m, nil
 }
 
@@ -116,13 +128,9 @@ func feedEngine(ctx context.Context, r *Rig, size Size) (found Found, document [
 		if !v.in(size) {
 			continue
 		}
-		m, err := v.read(ctx, r, size, url, e.Process)
-		if err != nil {
+		if found[v.id], err = v.read(ctx, r, size, url, e.Process); err != nil {
 			return nil, nil, err
 		}
-		u := m.Processes["engine"]
-		m.CPUS, m.PeakRSSMB = u.CPUS(), u.PeakRSSMB
-		found[v.id] = m
 	}
 	return found, document, nil
 }

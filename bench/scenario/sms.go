@@ -57,7 +57,7 @@ func smsEngine(ctx context.Context, r *Rig, size Size, hold time.Duration) (m *r
 		return nil, err
 	}
 	defer c.Kill() // if it has not ended by then
-	o := outlet{channel: "smpp", story: smsStory(), config: accountConfig(fmt.Sprintf("127.0.0.1:%d", c.port))}
+	o := outlet{channel: "smpp", story: smsStory(), beside: c.Process, config: accountConfig(fmt.Sprintf("127.0.0.1:%d", c.port))}
 	m, accepted, err := o.tell(ctx, r, size.Targets)
 	if err != nil {
 		return nil, err
@@ -110,6 +110,6 @@ func idealFloor(hold time.Duration) Floor {
 			return nil, err
 		}
 		perS := smsWindow * m.PerS
-		return &result.Measurement{Deliveries: size.Targets, PerS: perS, WallS: float64(size.Targets) / perS}, nil
+		return &result.Measurement{Deliveries: size.Targets, Figures: result.Figures{PerS: perS, WallS: float64(size.Targets) / perS}}, nil
 	}}
 }

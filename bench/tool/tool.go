@@ -14,6 +14,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -48,6 +49,19 @@ type Server struct {
 
 // PID is that of the program.
 func (s *Server) PID() int { return s.cmd.Process.Pid }
+
+// PIDs are those of the program and of what it started, as far as the system tells.
+func (s *Server) PIDs() []int {
+	all := []int{s.PID()}
+	// proc(5); without this file, or on other systems, there is the program alone.
+	children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", s.PID(), s.PID()))
+	for field := range bytes.FieldsSeq(children) {
+		if pid, err := strconv.Atoi(string(field)); err == nil {
+			all = append(all, pid)
+		}
+	}
+	return all
+}
 
 const (
 	startTries = 5

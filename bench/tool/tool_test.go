@@ -10,6 +10,7 @@ import (
 	"net/smtp"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -79,6 +80,10 @@ func TestNginxServesTheDocument(t *testing.T) {
 	n, err := StartNginx([]byte(document), packed.Bytes())
 	installed(t, err)
 	dir := n.dir
+	// The master and its workers: nginx as it comes has one for each core.
+	if _, err := os.Stat("/proc/self/task/" + strconv.Itoa(os.Getpid()) + "/children"); err == nil && len(n.PIDs()) < 2 {
+		t.Errorf("the processes are %v", n.PIDs())
+	}
 	plain := get(t, n.URL)
 	if got := read(t, plain.Body); got != document || plain.Header.Get("Content-Type") != "application/atom+xml" {
 		t.Errorf("%d bytes, %v", len(got), plain.Header)
