@@ -43,8 +43,9 @@ type Server struct {
 	cmd   *exec.Cmd
 	ended chan struct{} // closed once it is reaped
 	said  tail
-	dir   string   // removed at the end, if not empty
-	given *os.File // the program's standard output, if not nil
+	dir   string              // removed at the end, if not empty
+	given *os.File            // the program's standard output, if not nil
+	as    *syscall.Credential // who it runs as, if not as we do
 }
 
 // PID is that of the program.
@@ -94,7 +95,7 @@ func start(make func(address string) (*Server, error)) (*Server, error) {
 func (s *Server) launch() error {
 	s.ended = make(chan struct{})
 	s.cmd.Stderr = &s.said
-	s.cmd.SysProcAttr = attributes()
+	s.cmd.SysProcAttr = attributes(s.as)
 	s.cmd.WaitDelay = time.Second
 	err := s.cmd.Start()
 	if s.given != nil {
