@@ -21,7 +21,9 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/tocsin/tocsin/bench/floor"
+	"github.com/tocsin/tocsin/bench/scenario"
 	"github.com/tocsin/tocsin/bench/sink"
+	"github.com/tocsin/tocsin/bench/tool"
 )
 
 // The exit codes, a contract.
@@ -38,6 +40,8 @@ type commands struct {
 	Compare compareCommand `cmd:"" help:"Print what moved between two results beyond the noise."`
 	Floor   floor.Commands `cmd:"" hidden:"" help:"Do the work of a scenario with nothing around it."`
 	Sink    sink.Command   `cmd:"" hidden:"" help:"Be the far side of a scenario."`
+
+	Centre scenario.CentreCommand `cmd:"" hidden:"" help:"Be the SMS centre of a scenario."`
 }
 
 // program is what a command has of the world around it.
@@ -77,6 +81,9 @@ func Main(ctx context.Context, args []string, p *program) int {
 	fmt.Fprintln(p.stderr, "tocsin-bench:", err)
 	if exit, ok := errors.AsType[*exitError](err); ok {
 		return exit.code
+	}
+	if errors.Is(err, tool.ErrNotInstalled) {
+		return exitUnavailable
 	}
 	return exitFailed
 }

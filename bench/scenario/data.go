@@ -11,13 +11,15 @@ import (
 	"time"
 
 	"github.com/tocsin/tocsin/bench/sink"
+	"github.com/tocsin/tocsin/internal/peer"
 )
 
 // population is the targets that an engine has before anything is measured.
 type population struct {
 	targets int
 	// hosts that they share; targets if each has its own.
-	hosts  int
+	hosts int
+	// scheme is that of webhooks; smtp and smpp are for mailboxes and phones.
 	scheme string
 }
 
@@ -58,20 +60,34 @@ func (r *Rig) prepare(ctx context.Context, p population) (folder string, importe
 
 // populate imports the targets with an engine of their own.
 func (r *Rig) populate(ctx context.Context, p population, folder string) error {
-	e, err := r.startEngine(ctx, engineOptions{data: folder, queue: "sqlite", port: r.port})
+	o := engineOptions{data: folder, queue: "sqlite", port: r.port}
+	// Without a relay or account there can be no targets; this one isn't there.
+	switch nobody := fmt.Sprintf("127.0.0.1:%d", r.port); p.scheme {
+	case "smtp":
+		o.config = relayConfig(nobody)
+	case "smpp":
+		o.config = accountConfig(nobody)
+	}
+	e, err := r.startEngine(ctx, o)
 	if err != nil {
 		return err
 	}
 	at := p.addresses()
 	err = e.importTargets(ctx, p.targets+warmTargets, func(b []byte, n int) []byte {
-		b = append(b, `{"channel":"webhook","external_id":"b-`...)
+		b = append(b, `{"external_id":"b-`...)
 		b = strconv.AppendInt(b, int64(n), 10)
 		if n > p.targets {
 			b = append(b, `","page":"`+warmPage...)
 		}
-		b = append(b, `","address":"`...)
-		b = append(b, at.URL(p.scheme, n, r.port)...)
-		return append(b, `","secrets":["`+secret+"\"]}\n"...)
+		switch p.scheme {
+		case "smtp":
+			b = append(b, `","channel":"smtp","address":"`+peer.Mailbox(n)...)
+		case "smpp":
+			b = append(b, `","channel":"smpp","address":"`+peer.PhoneNumber(n)...)
+		default:
+			b = append(b, `","channel":"webhook","secrets":["`+secret+`"],"address":"`+at.URL(p.scheme, n, r.port)...)
+		}
+		return append(b, "\"}\n"...)
 	})
 	return errors.Join(err, e.stop())
 }

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
+	"runtime"
 	"strconv"
 	"time"
 
@@ -48,6 +50,9 @@ func (r *Rig) runFloor(ctx context.Context, args []string, beside ...*run.Proces
 		Figures: result.Figures{PerS: answer.PerS, WallS: answer.WallS, P50MS: answer.P50MS, P99MS: answer.P99MS}}
 	m.Cost(*cost, "floor")
 	if own := answer.CPUUserS + answer.CPUSysS; own > 0 {
+		// What a program did that the floor runs is no stranger's.
+		programs := max(own-m.CPUS, 0) / (answer.WallS * float64(runtime.NumCPU()))
+		m.ForeignPercent = math.Round(max(m.ForeignPercent-100*programs, 0))
 		m.CPUS = result.Round(own) // of the measured part alone
 	}
 	return m, nil

@@ -14,11 +14,13 @@ import (
 // Size is how much work a scenario does. What it has no use for is 0.
 type Size struct {
 	Targets, Hosts, Updates, Events int
+	// Seconds is how long something is done for.
+	Seconds int
 }
 
 // figures names the size for results.
 func (s Size) figures() map[string]int {
-	all := map[string]int{"targets": s.Targets, "hosts": s.Hosts, "updates": s.Updates, "events": s.Events}
+	all := map[string]int{"targets": s.Targets, "hosts": s.Hosts, "updates": s.Updates, "events": s.Events, "seconds": s.Seconds}
 	for name, n := range all {
 		if n == 0 {
 			delete(all, name)

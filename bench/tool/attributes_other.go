@@ -5,4 +5,6 @@ package tool
 import "syscall"
 
 // attributes has no way to tie a program's life to ours here.
-func attributes() *syscall.SysProcAttr { return nil }
+func attributes(as *syscall.Credential) *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Credential: as}
+}

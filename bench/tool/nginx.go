@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -71,7 +72,26 @@ func StartNginx(document, packed []byte) (*Nginx, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Nginx{Server: s, URL: "http://" + s.Address + "/" + documentName}, nil
+	n := &Nginx{Server: s, URL: "http://" + s.Address + "/" + documentName}
+	if err := n.serves(); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return n, nil
+}
+
+// serves waits for the first answer: the port is open before there are workers, and
+// they may not be let to the document.
+func (n *Nginx) serves() error {
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: startTime}
+	answer, err := client.Get(n.URL)
+	if err != nil {
+		return fmt.Errorf("nginx does not answer: %w", err)
+	}
+	_ = answer.Body.Close() // its head is enough
+	if answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("nginx answers %s: %s", answer.Status, n.said.String())
+	}
+	return nil
 }
 
 // nginxFolder writes everything that nginx reads.

@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
+	"os/user"
 	"path/filepath"
 	"strconv"
+	"syscall"
 )
 
 // SMTPSink is Postfix's smtp-sink: it takes every mail and keeps none.
@@ -29,11 +32,14 @@ func StartSMTPSink() (*SMTPSink, error) {
 		if err != nil {
 			return nil, fmt.Errorf("make smtp-sink's folder: %w", err)
 		}
-		args := []string{"-c"}
+		s := &Server{dir: dir, cmd: exec.Command(program, "-c", address, "1024")}
 		if os.Getuid() == 0 {
-			args = append(args, "-u", "nobody") // it refuses to be root
+			// It refuses to be root. With its own -u it would outlive us: the kernel
+			// forgets whose death was to end it when a process changes its user.
+			if s.as, err = nobody(); err != nil {
+				return nil, errors.Join(err, s.removeDir())
+			}
 		}
-		s := &Server{dir: dir, cmd: exec.Command(program, append(args, address, "1024")...)}
 		// To a file, not to a pipe: it counts with every mail, and a reader would
 		// have to run as often.
 		sink.counts = filepath.Join(dir, "counts")
@@ -51,14 +57,41 @@ func StartSMTPSink() (*SMTPSink, error) {
 	return sink, nil
 }
 
+// nobody is the user without rights.
+func nobody() (*syscall.Credential, error) {
+	u, err := user.Lookup("nobody")
+	if err != nil {
+		return nil, fmt.Errorf("find the user that smtp-sink runs as: %w", err)
+	}
+	uid, err := strconv.ParseUint(u.Uid, 10, 32)
+	if err != nil {
+		return nil, fmt.Errorf("the user nobody has no number: %w", err)
+	}
+	gid, err := strconv.ParseUint(u.Gid, 10, 32)
+	if err != nil {
+		return nil, fmt.Errorf("the group of nobody has no number: %w", err)
+	}
+	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
+}
+
 // Mails is how many it has taken. It may know of the last ones some milliseconds
 // after its answers to them.
 func (s *SMTPSink) Mails() (int, error) {
-	said, err := os.ReadFile(s.counts)
+	f, err := os.Open(s.counts)
 	if err != nil {
 		return 0, fmt.Errorf("read what smtp-sink counted: %w", err)
 	}
-	return lastCount(said), nil
+	defer f.Close()
+	// The last word is what counts, and it may have begun.
+	var end [256]byte
+	size, err := f.Seek(0, io.SeekEnd)
+	if err == nil {
+		_, err = f.ReadAt(end[:min(size, int64(len(end)))], max(size-int64(len(end)), 0))
+	}
+	if err != nil && err != io.EOF {
+		return 0, fmt.Errorf("read what smtp-sink counted: %w", err)
+	}
+	return lastCount(end[:min(size, int64(len(end)))]), nil
 }
 
 // lastCount reads what smtp-sink -c says over and over, "sess=1 quit=0 mesg=7" and a

@@ -14,6 +14,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -42,12 +43,26 @@ type Server struct {
 	cmd   *exec.Cmd
 	ended chan struct{} // closed once it is reaped
 	said  tail
-	dir   string   // removed at the end, if not empty
-	given *os.File // the program's standard output, if not nil
+	dir   string              // removed at the end, if not empty
+	given *os.File            // the program's standard output, if not nil
+	as    *syscall.Credential // who it runs as, if not as we do
 }
 
 // PID is that of the program.
 func (s *Server) PID() int { return s.cmd.Process.Pid }
+
+// PIDs are those of the program and of what it started, as far as the system tells.
+func (s *Server) PIDs() []int {
+	all := []int{s.PID()}
+	// proc(5); without this file, or on other systems, there is the program alone.
+	children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", s.PID(), s.PID()))
+	for field := range bytes.FieldsSeq(children) {
+		if pid, err := strconv.Atoi(string(field)); err == nil {
+			all = append(all, pid)
+		}
+	}
+	return all
+}
 
 const (
 	startTries = 5
@@ -80,7 +95,7 @@ func start(make func(address string) (*Server, error)) (*Server, error) {
 func (s *Server) launch() error {
 	s.ended = make(chan struct{})
 	s.cmd.Stderr = &s.said
-	s.cmd.SysProcAttr = attributes()
+	s.cmd.SysProcAttr = attributes(s.as)
 	s.cmd.WaitDelay = time.Second
 	err := s.cmd.Start()
 	if s.given != nil {

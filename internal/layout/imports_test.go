@@ -52,7 +52,7 @@ var rules = map[string][]string{
 	"bench/floor":                        {"bench/tool", "internal/peer"},
 	"bench/result":                       {"bench/run"},
 	"bench/run":                          {},
-	"bench/scenario":                     {"bench/floor", "bench/result", "bench/run", "bench/sink", "incident", "internal/peer", "internal/testenv"},
+	"bench/scenario":                     {"bench/floor", "bench/result", "bench/run", "bench/sink", "bench/tool", "incident", "internal/peer", "internal/testenv"},
 	"bench/sink":                         {"internal/peer"},
 	"bench/tool":                         {},
 }
