@@ -31,6 +31,8 @@ type File struct {
 	// Interrupted says that not everything that was asked for is there.
 	Interrupted bool        `json:"interrupted"`
 	Scenarios   []*Scenario `json:"scenarios"`
+	// Sweeps are settings that were tried out; absent in a run that does not tune.
+	Sweeps []*Sweep `json:"sweeps,omitempty"`
 	// Notes say what holds for the whole run: what was left out, what was made
 	// smaller and why.
 	Notes []string `json:"notes"`

@@ -50,6 +50,7 @@ var rules = map[string][]string{
 	"cmd/tocsin":                         {"..."},
 	"bench":                              {"bench/...", "internal/peer"},
 	"bench/floor":                        {"bench/tool", "internal/peer"},
+	"bench/report":                       {"bench/result", "bench/run"},
 	"bench/result":                       {"bench/run"},
 	"bench/run":                          {},
 	"bench/scenario":                     {"bench/floor", "bench/result", "bench/run", "bench/sink", "bench/tool", "incident", "internal/peer", "internal/testenv"},
