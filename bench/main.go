@@ -36,8 +36,9 @@ const (
 
 // commands is the command line.
 type commands struct {
-	Run     runCommand     `cmd:"" help:"Run scenarios and write results.json."`
+	Run     runCommand     `cmd:"" help:"Run scenarios; write results.json and report.html."`
 	Compare compareCommand `cmd:"" help:"Print what moved between two results beyond the noise."`
+	Report  reportCommand  `cmd:"" help:"Draw results as one page for a browser."`
 	Floor   floor.Commands `cmd:"" hidden:"" help:"Do the work of a scenario with nothing around it."`
 	Sink    sink.Command   `cmd:"" hidden:"" help:"Be the far side of a scenario."`
 

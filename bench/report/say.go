@@ -116,7 +116,9 @@ func goalMark(g result.Goal) mark {
 	return mark{"good", "✓ must"}
 }
 
-func broken(s *result.Scenario) bool { return s.Lost != 0 || s.Duplicates != 0 || s.OrderViolations != 0 }
+func broken(s *result.Scenario) bool {
+	return s.Lost != 0 || s.Duplicates != 0 || s.OrderViolations != 0
+}
 
 // markOf is the verdict on a scenario.
 func markOf(s *result.Scenario) mark {

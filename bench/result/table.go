@@ -107,7 +107,13 @@ func (g *Goal) print(t io.Writer) {
 	if g.Value != nil {
 		value = Number(*g.Value)
 	}
+	must := sign + " " + Number(g.Must)
 	switch {
+	case g.Judged && g.Must == 0:
+		must, met = "–", "not the aim"
+		if g.Aimed {
+			met = "aim"
+		}
 	case g.Judged && !g.Met:
 		met = "NO"
 	case g.Judged && g.Aimed:
@@ -115,5 +121,5 @@ func (g *Goal) print(t io.Writer) {
 	case g.Judged:
 		met = "yes"
 	}
-	fmt.Fprintf(t, "%s\t%s\t%s %s\t%s\t%s\t", what, value, sign, Number(g.Must), Number(g.Aim), met)
+	fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t", what, value, must, Number(g.Aim), met)
 }

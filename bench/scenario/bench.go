@@ -107,7 +107,7 @@ func (b *Bench) measure(ctx context.Context, s *Scenario, until time.Time) (resu
 	all := contestants(s)
 	for round := range b.Rounds {
 		if b.Limit > 0 && round > 0 && time.Now().After(until) {
-			b.Rig.note(fmt.Sprintf("%d of %d rounds: its share of %v was over", round, b.Rounds, b.Limit))
+			b.Rig.note(fmt.Sprintf("%d of %d rounds, so that all scenarios end within %v", round, b.Rounds, b.Limit))
 			break
 		}
 		turn := slices.Clone(all)
