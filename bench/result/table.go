@@ -39,13 +39,21 @@ func (f *File) Print(out io.Writer) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
+	var notes []string
+	of := make(map[string][]string) // the scenarios that have a note
 	for _, s := range f.Scenarios {
-		for _, note := range s.Notes {
-			fmt.Fprintf(&b, "\n%s: %s", s.ID, note)
-		}
 		if s.Error != "" {
 			fmt.Fprintf(&b, "\n%s FAILED: %s", s.ID, s.Error)
 		}
+		for _, note := range s.Notes {
+			if of[note] == nil {
+				notes = append(notes, note)
+			}
+			of[note] = append(of[note], s.ID)
+		}
+	}
+	for _, note := range notes {
+		fmt.Fprintf(&b, "\n%s: %s", strings.Join(of[note], ", "), note)
 	}
 	for _, note := range f.Notes {
 		fmt.Fprintf(&b, "\n%s", note)
