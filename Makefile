@@ -16,6 +16,8 @@ TIMEOUT ?= 15m
 FUZZTIME ?= 10s
 QUEUE ?= embedded
 ARGS ?=
+SCENARIOS ?=
+ROUNDS ?=
 
 SERVICES := bin/with-services --rabbitmq --
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -27,7 +29,7 @@ help: ## show this list
 	@echo "  first time here?  make demo        one incident, 10,000 local webhooks, mailboxes, phones and feeds"
 	@echo "  before a commit:  make lint test"
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## build bin/tocsin
@@ -56,6 +58,23 @@ else
 demo:
 	@echo 'QUEUE is "embedded" or "rabbitmq", not "$(QUEUE)".' >&2; exit 2
 endif
+
+.PHONY: bin/tocsin-bench
+bin/tocsin-bench:
+	@go build -trimpath -o $@ ./bench
+
+# What can't be installed leaves out what needs it, and the results say so.
+.PHONY: bench-deps
+bench-deps:
+	@internal/testenv/install.sh || echo "Going on without: what needs it is left out." >&2
+
+.PHONY: bench
+bench: bench-deps build bin/tocsin-bench ## measure the engine beside raw sockets, about 20 minutes [SCENARIOS=w1,w5 ROUNDS=5]
+	@bin/tocsin-bench run $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SCENARIOS),--scenarios $(SCENARIOS)) $(ARGS)
+
+.PHONY: bench-quick
+bench-quick: bench-deps build bin/tocsin-bench ## the same with smaller sizes, within 90 s [SCENARIOS=w1,w5 ROUNDS=5]
+	@bin/tocsin-bench run --quick $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SCENARIOS),--scenarios $(SCENARIOS)) $(ARGS)
 
 .PHONY: vet
 vet: ## run go vet

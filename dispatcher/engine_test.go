@@ -700,6 +700,26 @@ func TestPauseAndResume(t *testing.T) {
 	}
 }
 
+func TestPauseBeforeTheEngineHasBegun(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		w.subscribe(5)
+		w.start()
+		if err := w.engine.Pause(t.Context(), ""); err != nil {
+			t.Fatal(err)
+		}
+		w.publish(incident.Investigating, "")
+		time.Sleep(time.Minute)
+		if n := w.peer.sent(1); n != 0 {
+			t.Errorf("%d sends while everything is paused", n)
+		}
+		if err := w.engine.Resume(t.Context(), ""); err != nil {
+			t.Fatal(err)
+		}
+		w.settled()
+		w.holds(map[int]int{1: 5}, 0)
+	})
+}
+
 // refusing refuses an incident's events for good, and content of one sequence.
 type refusing struct{ dispatcher.Ledger }
 

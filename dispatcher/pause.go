@@ -44,7 +44,8 @@ func (e *Engine) setPaused(ctx context.Context, provider string, paused bool) er
 	if err := e.ledger.SetPaused(ctx, provider, paused); err != nil {
 		return fmt.Errorf("noting the pause: %w", err)
 	}
-	now := maps.Clone(e.pauses.now)
+	now := make(map[string]bool) // there is none yet before Run has come to loadPauses
+	maps.Copy(now, e.pauses.now)
 	if paused {
 		now[provider] = true
 	} else {

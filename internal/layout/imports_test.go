@@ -48,6 +48,14 @@ var rules = map[string][]string{
 	"internal/testenv/cmd/with-services": {"internal/testenv"},
 	"internal/layout":                    {},
 	"cmd/tocsin":                         {"..."},
+	"bench":                              {"bench/...", "internal/peer"},
+	"bench/floor":                        {"bench/tool", "internal/peer"},
+	"bench/report":                       {"bench/result", "bench/run"},
+	"bench/result":                       {"bench/run"},
+	"bench/run":                          {},
+	"bench/scenario":                     {"bench/floor", "bench/result", "bench/run", "bench/sink", "bench/tool", "incident", "internal/peer", "internal/testenv"},
+	"bench/sink":                         {"internal/peer"},
+	"bench/tool":                         {},
 }
 
 func TestImportsFollowTheRules(t *testing.T) {

@@ -20,6 +20,17 @@ func Host(n int) netip.Addr {
 	return netip.AddrFrom4([4]byte{byte(a >> 24), byte(a >> 16), byte(a >> 8), byte(a)})
 }
 
+// MaxShared is how many addresses there are that many targets can share.
+const MaxShared = 1<<16 - 1<<8 - 1
+
+// SharedHost returns loopback address n, 1 to [MaxShared], of those that are no
+// target's own: 127.0.1.1 and up. A peer takes requests to any target there.
+func SharedHost(n int) netip.Addr {
+	const first = 127<<24 | 1<<8
+	a := uint32(first + n)
+	return netip.AddrFrom4([4]byte{byte(a >> 24), byte(a >> 16), byte(a >> 8), byte(a)})
+}
+
 // numberOf returns the target whose address a is, 0 for none.
 func numberOf(a netip.Addr) int {
 	if !a.Is4() {

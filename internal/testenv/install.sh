@@ -28,6 +28,8 @@ need "python3-feedparser" /usr/bin/python3 -c "import feedparser" # reads them
 need "notmuch" has notmuch                # a mail reader that is not ours: shows the threads
 need "prometheus" has promtool            # reads the scrape configuration, tries the alert rules
 need "prometheus-alertmanager" has amtool # reads the Alertmanager configuration
+need "wrk" has wrk                        # the bench: reads feeds as fast as they come
+need "nginx-light" has nginx              # the bench: what feeds are compared with
 # A browser opens the live page. Ubuntu packages it as a snap alone, which can't use
 # the folders of a test: there this one test is skipped.
 has_browser() { has chromium || has google-chrome; }
@@ -49,8 +51,9 @@ by_hand() {
 		$1
 		These are Debian's package names. Elsewhere: a C compiler with its headers (for
 		go test -race), RabbitMQ 3.10 or later, rabbitmq-c's command line tools, Node.js
-		with npm, notmuch, Chromium, Postfix, xmllint, promtool and amtool of Prometheus,
-		and feedparser for /usr/bin/python3. No service need run: the tests start what they need.
+		with npm, notmuch, Chromium, Postfix, nginx, wrk, xmllint, promtool and amtool of
+		Prometheus, and feedparser for /usr/bin/python3. No service need run: the tests start
+		what they need.
 	EOF
 	exit 3
 }

@@ -1,0 +1,253 @@
+package scenario
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/tocsin/tocsin/bench/run"
+)
+
+// engine is a running `tocsin serve`.
+type engine struct {
+	*run.Process
+	rig        *Rig
+	base       string // of its API
+	deployment string
+	folder     string
+}
+
+// engineOptions are what scenarios change about an engine.
+type engineOptions struct {
+	data   string // folder
+	queue  string
+	port   int    // of the sink
+	config string // further lines
+	ca     string // file with the authority of the peers
+}
+
+const (
+	readyPatience = time.Minute
+	stopPatience  = time.Minute
+	apiPatience   = time.Minute
+)
+
+// startEngine runs an engine as anybody would, with a configuration that lets it
+// talk to the sinks.
+func (r *Rig) startEngine(ctx context.Context, o engineOptions) (*engine, error) {
+	address, err := freeAddress()
+	if err != nil {
+		return nil, err
+	}
+	r.runs++
+	e := &engine{rig: r, base: "http://" + address, deployment: fmt.Sprintf("bench-%d", r.runs), folder: o.data}
+	config := fmt.Sprintf("listen: %s\ndata: %q\ndeployment: %s\negress: {allow: [\"127.0.0.0/8:%d\"], http: true}\n%s",
+		address, o.data, e.deployment, o.port, o.config)
+	file := filepath.Join(r.Folder, "tocsin.yaml")
+	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+		return nil, fmt.Errorf("configuration of the engine: %w", err)
+	}
+	// The queue's URL holds a password: it is passed where ps doesn't show it.
+	env := append(append([]string{}, r.Environ...), "TOCSIN_QUEUE="+o.queue)
+	if o.ca != "" {
+		env = append(env, "SSL_CERT_FILE="+o.ca)
+	}
+	e.Process, err = run.Start(run.Command{Name: "engine", Path: r.Tocsin, Args: []string{"serve", "--config", file}, Env: env, Logs: r.Logs})
+	if err != nil {
+		return nil, err
+	}
+	if err := e.awaitReady(ctx); err != nil {
+		e.Kill()
+		return nil, err
+	}
+	return e, nil
+}
+
+func (e *engine) awaitReady(ctx context.Context) error {
+	deadline := time.Now().Add(readyPatience)
+	for {
+		err := e.call(ctx, http.MethodGet, "/readyz", "", nil, nil)
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if dead := e.Died(); dead != nil {
+			return dead
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("the engine was not ready within %v: %w", readyPatience, err)
+		}
+		if err := sleep(ctx, 20*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+// stop ends the engine as an operator would; how it ended is part of what is
+// tested.
+func (e *engine) stop() error { return e.Stop(stopPatience) }
+
+// call asks the API. answer is nil, what to decode JSON into, or a function that
+// takes the body.
+func (e *engine) call(ctx context.Context, method, path, contentType string, body io.Reader, answer any) error {
+	request, err := http.NewRequestWithContext(ctx, method, e.base+path, body)
+	if err != nil {
+		return fmt.Errorf("ask the engine: %w", err)
+	}
+	if contentType != "" {
+		request.Header.Set("Content-Type", contentType)
+	}
+	response, err := e.rig.http.Do(request)
+	if err != nil {
+		return fmt.Errorf("ask the engine: %w", err)
+	}
+	defer response.Body.Close()
+	if response.StatusCode >= 300 {
+		words, _ := io.ReadAll(io.LimitReader(response.Body, 1024))
+		return fmt.Errorf("the engine answered %s to %s %s: %s", response.Status, method, path, bytes.TrimSpace(words))
+	}
+	switch answer := answer.(type) {
+	case nil:
+		_, err = io.Copy(io.Discard, response.Body)
+	case func(io.Reader) error:
+		err = answer(response.Body)
+	default:
+		err = json.NewDecoder(response.Body).Decode(answer)
+	}
+	if err != nil {
+		return fmt.Errorf("the engine's answer to %s %s: %w", method, path, err)
+	}
+	return nil
+}
+
+// ask is call with a bound on its time.
+func (e *engine) ask(ctx context.Context, method, path string, answer any) error {
+	ctx, cancel := context.WithTimeout(ctx, apiPatience)
+	defer cancel()
+	return e.call(ctx, method, path, "", nil, answer)
+}
+
+// importTargets streams so many lines to the engine.
+func (e *engine) importTargets(ctx context.Context, n int, line func(b []byte, n int) []byte) error {
+	read, write := io.Pipe()
+	wrote := make(chan struct{})
+	go func() {
+		defer close(wrote)
+		out := bufio.NewWriterSize(write, 256<<10)
+		var b []byte
+		for i := 1; i <= n; i++ {
+			b = line(b[:0], i)
+			if _, err := out.Write(b); err != nil {
+				break // the engine stopped reading, and says why
+			}
+			if i%50_000 == 0 {
+				e.rig.Progress(fmt.Sprintf("importing targets: %d of %d", i, n))
+			}
+		}
+		write.CloseWithError(out.Flush())
+	}()
+	var answer struct {
+		Accepted int               `json:"accepted"`
+		Errors   []json.RawMessage `json:"errors"`
+	}
+	err := e.call(ctx, http.MethodPost, "/v1/targets/import", "application/x-ndjson", read, &answer)
+	read.Close() // frees the writer
+	<-wrote
+	if err == nil && answer.Accepted != n {
+		err = fmt.Errorf("the engine took %d of %d targets; the first it refused: %s", answer.Accepted, n, append(answer.Errors, json.RawMessage("none"))[0])
+	}
+	return err
+}
+
+// publish sends an event over HTTP and returns the moment its 202 was in hand.
+func (e *engine) publish(ctx context.Context, event []byte) (accepted time.Time, err error) {
+	ctx, cancel := context.WithTimeout(ctx, apiPatience)
+	defer cancel()
+	err = e.call(ctx, http.MethodPost, "/v1/incidents", "application/json", bytes.NewReader(event), func(io.Reader) error {
+		accepted = time.Now()
+		return nil
+	})
+	return accepted, err
+}
+
+// incidentView is what the API says of an incident.
+type incidentView struct {
+	Updates []updateView `json:"updates"`
+}
+
+type updateView struct {
+	Sequence   int                       `json:"sequence"`
+	AcceptedAt *time.Time                `json:"accepted_at"`
+	PlannedAt  *time.Time                `json:"planned_at"`
+	Audience   int                       `json:"audience"`
+	Progress   map[string]map[string]int `json:"progress"`
+}
+
+// progress sums up the ledger of an incident by outcome.
+func (v *incidentView) progress() map[string]int {
+	sum := make(map[string]int)
+	for _, u := range v.Updates {
+		for _, outcomes := range u.Progress {
+			for outcome, n := range outcomes {
+				sum[outcome] += n
+			}
+		}
+	}
+	return sum
+}
+
+// incident asks for the incident. It counts the rows of the ledger: not while
+// something is measured.
+func (e *engine) incident(ctx context.Context, page, id string) (*incidentView, error) {
+	var v incidentView
+	err := e.ask(ctx, http.MethodGet, "/v1/incidents/"+id+"?page="+page, &v)
+	return &v, err
+}
+
+// counter reads one metric, named with its labels as it is exposed.
+func (e *engine) counter(ctx context.Context, name string) (value float64, err error) {
+	err = e.ask(ctx, http.MethodGet, "/metrics", func(body io.Reader) error {
+		scanner := bufio.NewScanner(body)
+		for scanner.Scan() {
+			if text, ok := strings.CutPrefix(scanner.Text(), name+" "); ok {
+				_, err := fmt.Sscan(text, &value)
+				return err
+			}
+		}
+		return errors.Join(scanner.Err(), fmt.Errorf("there is no metric %s", name))
+	})
+	return value, err
+}
+
+// await polls a metric until it is at least so large. Whether it got there is the
+// answer: a deadline is no error.
+func (e *engine) await(ctx context.Context, name string, least float64, patience time.Duration) (time.Time, bool, error) {
+	deadline := time.Now().Add(patience)
+	for {
+		value, err := e.counter(ctx, name)
+		now := time.Now()
+		if err != nil {
+			return now, false, errors.Join(e.Died(), err)
+		}
+		if value >= least {
+			return now, true, nil
+		}
+		if now.After(deadline) {
+			return now, false, nil
+		}
+		if err := sleep(ctx, 25*time.Millisecond); err != nil {
+			return now, false, err
+		}
+	}
+}
