@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/tocsin/tocsin/bench/result"
 	"github.com/tocsin/tocsin/bench/run"
@@ -16,7 +17,7 @@ const peers = "peers"
 // processName is what people call a process.
 func processName(name string) string {
 	switch name {
-	case "sink", "centre":
+	case "sink", "centre", "reader":
 		return peers
 	}
 	return name
@@ -174,7 +175,11 @@ func newPart(s *result.Scenario, r row) part {
 		if p.Size != "" {
 			p.Size += ", "
 		}
-		p.Size += number(float64(s.Size[name])) + " " + name
+		unit := name
+		if s.Size[name] == 1 {
+			unit = strings.TrimSuffix(name, "s")
+		}
+		p.Size += number(float64(s.Size[name])) + " " + unit
 	}
 	if most := noise(s); most > 0 {
 		p.Noise = fmt.Sprintf("others took up to %.0f %% of the CPU", most)

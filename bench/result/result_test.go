@@ -173,6 +173,20 @@ func TestCompare(t *testing.T) {
 	if moves, notes := Compare(base(), quick); len(moves) > 0 || len(notes) != 1 {
 		t.Errorf("with a quick run: %v, %v", moves, notes)
 	}
+	single, slower := file(sample(700, 1000, 800)), file(sample(560, 1000, 800))
+	for _, f := range []*File{single, slower} {
+		e := f.Scenarios[0].Engine
+		*e = *NewSide("engine", e.Rounds[1:2])
+		f.Scenarios[0].Judge(goals, false)
+	}
+	if got := moved(single, slower); got != "" { // a fifth slower
+		t.Errorf("after one round: %s", got)
+	}
+	busy := base()
+	busy.Scenarios[0].Floor.Rounds[0].ForeignPercent = 60
+	if moves, notes := Compare(base(), busy); len(moves) > 0 || len(notes) != 1 || !strings.Contains(notes[0], "60 %") || !strings.Contains(notes[0], "second") {
+		t.Errorf("on a busy machine: %v, %q", moves, notes)
+	}
 	other := file(&Scenario{ID: "w2", Engine: sample(1, 0, 0).Engine})
 	if moves, notes := Compare(base(), other); len(moves) > 0 || len(notes) != 2 {
 		t.Errorf("of other scenarios: %v, %v", moves, notes)

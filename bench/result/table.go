@@ -83,12 +83,20 @@ func (s *Scenario) print(t io.Writer) {
 			fmt.Fprint(t, "\t\t\t\t\t")
 		}
 		if i == 0 {
-			fmt.Fprintf(t, "%.0f%%\t%d/%d/%d\t", s.Spread*100, s.Lost, s.Duplicates, s.OrderViolations)
+			fmt.Fprintf(t, "%s\t%d/%d/%d\t", s.spread(), s.Lost, s.Duplicates, s.OrderViolations)
 		} else {
 			fmt.Fprint(t, "\t\t")
 		}
 		fmt.Fprintln(t)
 	}
+}
+
+// spread is a dash where one round alone says nothing of it.
+func (s *Scenario) spread() string {
+	if s.Engine == nil || len(s.Engine.Rounds) < 2 {
+		return "–"
+	}
+	return fmt.Sprintf("%.0f%%", s.Spread*100)
 }
 
 // micros is the CPU time a delivery of both sides.

@@ -98,6 +98,9 @@ func (v *view) read(ctx context.Context, r *Rig, size Size, url string, servers 
 	if err != nil {
 		return nil, err
 	}
+	// Who is a floor elsewhere only reads here.
+	m.Processes["reader"] = m.Processes["floor"]
+	delete(m.Processes, "floor")
 	m.CPUS, m.PeakRSSMB = 0, 0
 	for _, s := range servers {
 		u := m.Processes[s.Name]
