@@ -2,6 +2,7 @@ package dispatcher
 
 import (
 	"context"
+	"errors"
 	"time"
 )
 
@@ -95,49 +96,59 @@ type ResendLedger interface {
 // yet, as DoneAt says, the retry's next turns do.
 func (e *Engine) Resend(ctx context.Context, r Resend) (*Resent, error) {
 	r.At = e.now()
-	begun, err := e.ledger.BeginResend(ctx, r)
-	if err != nil || r.DryRun || begun.Repeated {
-		return begun, err
+	resent, err := e.ledger.BeginResend(ctx, r)
+	if err != nil || r.DryRun || resent.Repeated {
+		return resent, err
 	}
-	e.log.Info("an operator has deliveries sent again", "incident_key", r.Incident, "sequence", begun.Sequence, "resend", begun.Key, "by", r.By)
+	e.log.Info("an operator has deliveries sent again", "incident_key", r.Incident, "sequence", resent.Sequence, "resend", resent.Key, "by", r.By)
 	if e.fail(FailResendBegun) != nil {
-		return begun, nil
+		return resent, nil
 	}
-	if now, err := e.continueResend(ctx, begun.Key); err == nil {
-		begun = now
-	}
-	return begun, nil
-}
-
-func (e *Engine) continueResend(ctx context.Context, key int64) (*Resent, error) {
-	for {
-		now, err := e.ledger.ContinueResend(ctx, key, e.now())
-		if err != nil || !now.DoneAt.IsZero() {
-			return now, err
+	for resent.DoneAt.IsZero() {
+		further, err := e.ledger.ContinueResend(ctx, resent.Key, e.now())
+		if err != nil {
+			e.log.Warn("a resend is interrupted; it goes on by itself", "resend", resent.Key, "error", err)
+			break
 		}
-		if err := e.fail(FailResendPage); err != nil {
-			return nil, err
+		if resent = further; e.fail(FailResendPage) != nil {
+			break
 		}
 	}
+	return resent, nil
 }
 
 // unfinishedAtOnce is how many resends one turn of the retry looks at.
 const unfinishedAtOnce = 16
 
 // finishResends goes on with resends whose process died, or whose caller left.
+// Where the caller is still at it each part is done by one of the two.
 func (e *Engine) finishResends(ctx context.Context) error {
 	var keys []int64
 	err := e.insist(ctx, "resend", func() (err error) {
 		keys, err = e.ledger.UnfinishedResends(ctx, unfinishedAtOnce)
 		return err
 	})
+	if err != nil {
+		return err
+	}
 	for _, key := range keys {
-		if err == nil {
-			err = e.insist(ctx, "resend", func() error {
-				_, err := e.continueResend(ctx, key)
+		for done := false; !done; {
+			err := e.insist(ctx, "resend", func() error {
+				r, err := e.ledger.ContinueResend(ctx, key, e.now())
+				done = err == nil && !r.DoneAt.IsZero()
 				return err
 			})
+			if errors.Is(err, ErrLedgerRefused) {
+				e.log.Error("a resend can't go on", "resend", key, "error", err)
+				break
+			}
+			if err != nil {
+				return err
+			}
+			if err := e.fail(FailResendPage); err != nil {
+				return err
+			}
 		}
 	}
-	return err
+	return nil
 }

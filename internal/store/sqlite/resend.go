@@ -397,7 +397,7 @@ func scanResend(rows *sqlitedb.Rows) (*resend, error) {
 		err = json.Unmarshal([]byte(rows.Text(11)), &r.Untold)
 	}
 	if err != nil {
-		err = fmt.Errorf("a resend in the database is damaged: %w", err)
+		err = fmt.Errorf("%w: a resend in the database is damaged: %w", dispatcher.ErrLedgerRefused, err)
 	}
 	return r, err
 }
