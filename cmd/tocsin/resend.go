@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -16,8 +17,8 @@ type resendCommand struct {
 	apiFlag
 	Incident  string   `required:"" placeholder:"ID" help:"The incident."`
 	Page      string   `default:"default" placeholder:"NAME" help:"Its status page (default)."`
-	Target    []string `placeholder:"ID" xor:"whose" help:"To these targets, whatever came of their deliveries; separated by commas, or given again."`
-	Outcome   string   `enum:",dead,suppressed,delivered,unheard" default:"" xor:"whose" placeholder:"OUTCOME" help:"To all with this outcome: dead, suppressed, delivered, or unheard for all that were not delivered."`
+	Target    []string `placeholder:"ID" help:"To these targets, whatever came of their deliveries; separated by commas, or given again."`
+	Outcome   string   `enum:",dead,suppressed,delivered,unheard" default:"" placeholder:"OUTCOME" help:"To all with this outcome: dead, suppressed, delivered, or unheard for all that were not delivered."`
 	Sequence  int      `placeholder:"N" help:"Only if the newest update is still this one."`
 	AsNew     bool     `name:"as-new" help:"With another idempotency key, for receivers that drop what they had before."`
 	DryRun    bool     `name:"dry-run" help:"Count, and send nothing."`
@@ -57,8 +58,8 @@ type resendView struct {
 
 // Run asks the engine and says what came of it.
 func (c *resendCommand) Run(ctx context.Context, p *program) error {
-	if len(c.Target) == 0 && c.Outcome == "" {
-		return usageError(fmt.Errorf("whose deliveries? give --target or --outcome; see tocsin resend --help"))
+	if (len(c.Target) == 0) == (c.Outcome == "") {
+		return usageError(errors.New("whose deliveries? give --target or --outcome, and not both; see tocsin resend --help"))
 	}
 	engine, err := newClient(c.API, p)
 	if err != nil {
