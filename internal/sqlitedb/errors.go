@@ -24,6 +24,10 @@ var ErrClosed = errors.New("the database is closed")
 // help.
 var ErrConstraint = errors.New("the change contradicts what is stored")
 
+// ErrDamaged is returned (wrapped) where the file is not what was written.
+var ErrDamaged = errors.New("the database is damaged: with the engine stopped, restore a backup with tocsin restore FILE --force, " +
+	"or move tocsin.db and tocsin.db-wal away to begin anew")
+
 // decided puts an error of the driver under one of the errors above, once, where
 // it comes in.
 func decided(doing string, err error) error {
@@ -33,6 +37,8 @@ func decided(doing string, err error) error {
 	switch kind := resultCode(err) & 0xff; {
 	case kind == sqlite3.SQLITE_FULL, errors.Is(err, syscall.ENOSPC):
 		return fmt.Errorf("%s: %w (%w)", doing, ErrFull, err)
+	case kind == sqlite3.SQLITE_CORRUPT, kind == sqlite3.SQLITE_NOTADB:
+		return fmt.Errorf("%s: %w (%w)", doing, ErrDamaged, err)
 	case kind == sqlite3.SQLITE_CONSTRAINT:
 		return fmt.Errorf("%s: %w (%w)", doing, ErrConstraint, err)
 	}

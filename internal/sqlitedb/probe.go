@@ -78,9 +78,18 @@ type Condition struct {
 // (tocsin.db-shm), made anew by the next who opens it. Who may not read the file gets
 // an error that wraps [fs.ErrPermission].
 func Inspect(ctx context.Context, dir string) (Condition, error) {
-	file := filepath.Join(dir, fileName)
-	var c Condition
-	var err error
+	return inspectFile(ctx, filepath.Join(dir, fileName), quickCheck)
+}
+
+// The checks: the quick one reads all pages, the full one compares the indexes with
+// their tables too.
+const (
+	quickCheck = "PRAGMA quick_check(1)"
+	fullCheck  = "PRAGMA integrity_check(1)"
+)
+
+// inspectFile checks one file.
+func inspectFile(ctx context.Context, file, check string) (c Condition, err error) {
 	if c.Known, err = latestMigration(); err != nil {
 		return c, err
 	}
@@ -103,7 +112,7 @@ func Inspect(ctx context.Context, dir string) (Condition, error) {
 			return c, fmt.Errorf("look at the database: %w", err)
 		}
 	}
-	dsn := url.URL{Scheme: "file", Path: file, RawQuery: query.Encode()}
+	dsn := url.URL{Scheme: "file", Path: absolute(file), RawQuery: query.Encode()}
 	from, err := sqlite.NewConnector(dsn.String())
 	if err != nil {
 		return c, fmt.Errorf("name the database file: %w", err)
@@ -111,7 +120,7 @@ func Inspect(ctx context.Context, dir string) (Condition, error) {
 	reader, err := connect(ctx, from)
 	if err == nil {
 		defer func() { _ = reader.close() }() // nothing was written
-		err = c.check(ctx, reader)
+		err = c.check(ctx, reader, check)
 	}
 	switch {
 	case ctx.Err() != nil:
@@ -124,7 +133,7 @@ func Inspect(ctx context.Context, dir string) (Condition, error) {
 	return c, err
 }
 
-func (c *Condition) check(ctx context.Context, reader *conn) error {
+func (c *Condition) check(ctx context.Context, reader *conn, check string) error {
 	version, err := reader.query(ctx, "SELECT max(version_id) FROM goose_db_version WHERE is_applied", nil)
 	switch {
 	case err == nil:
@@ -138,7 +147,7 @@ func (c *Condition) check(ctx context.Context, reader *conn) error {
 	case resultCode(err)&0xff != sqlite3.SQLITE_ERROR: // that: no such table, so nothing was begun
 		return err
 	}
-	result, err := reader.query(ctx, "PRAGMA quick_check(1)", nil)
+	result, err := reader.query(ctx, check, nil)
 	if err != nil {
 		return err
 	}
