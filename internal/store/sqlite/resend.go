@@ -186,47 +186,64 @@ func (s *Store) tryResend(ctx context.Context, r dispatcher.Resend) (*dispatcher
 // ContinueResend implements dispatcher.ResendLedger. The rows between those chosen
 // are passed over by the reader, not on the writer's time.
 func (s *Store) ContinueResend(ctx context.Context, key int64, now time.Time) (*dispatcher.Resent, error) {
-	var r *resend
-	var list []chosen
-	var ended bool
-	from := int64(0)
-	err := s.read(ctx, func(tx *sqlitedb.Tx) (err error) {
-		if r, err = findResend(tx, resendByKey, key); err != nil {
+	p, err := s.nextPart(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	done, err := s.sendPart(ctx, p, now)
+	if errors.Is(err, errMovedOn) { // another call did this part; the next one sees it
+		done, err = &p.resend, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &done.Resent, nil
+}
+
+// part is the next part of a resend, as read.
+type part struct {
+	resend
+	from  int64    // the cursor before
+	list  []chosen // up to the cursor
+	ended bool     // nothing follows
+}
+
+func (s *Store) nextPart(ctx context.Context, key int64) (p part, err error) {
+	err = s.read(ctx, func(tx *sqlitedb.Tx) error {
+		r, err := findResend(tx, resendByKey, key)
+		if err != nil {
 			return err
 		}
 		if r == nil {
 			return fmt.Errorf("%w: there is no such resend", dispatcher.ErrLedgerRefused)
 		}
-		if from = r.cursor; r.DoneAt.IsZero() {
-			list, ended, err = r.next(tx, s.sweepRows)
+		p = part{resend: *r, from: r.cursor}
+		if r.DoneAt.IsZero() {
+			p.list, p.ended, err = p.next(tx, s.sweepRows)
 		}
 		return err
 	})
-	if err != nil {
-		return nil, err
+	return p, err
+}
+
+// sendPart does a part, once.
+func (s *Store) sendPart(ctx context.Context, p part, now time.Time) (*resend, error) {
+	if !p.DoneAt.IsZero() {
+		return &p.resend, nil
 	}
-	if !r.DoneAt.IsZero() {
-		return &r.Resent, nil
-	}
-	var part resend
-	err = s.write(ctx, sqlitedb.Plan, func(tx *sqlitedb.Tx) error {
-		part = *r
-		part.Untold = maps.Clone(r.Untold)
-		if ended {
-			part.DoneAt = now
+	var done resend
+	err := s.write(ctx, sqlitedb.Plan, func(tx *sqlitedb.Tx) error {
+		done = p.resend
+		done.Untold = maps.Clone(p.Untold)
+		if p.ended {
+			done.DoneAt = now
 		}
-		if err := part.reopen(tx, list, now); err != nil {
+		if err := done.reopen(tx, p.list, now); err != nil {
 			return err
 		}
-		return part.note(tx, from)
+		return done.note(tx, p.from)
 	})
-	if errors.Is(err, errMovedOn) {
-		return &r.Resent, nil // another call did this part; the next one sees it
-	}
-	if err != nil {
-		return nil, err
-	}
-	return &part.Resent, nil
+	return &done, err
 }
 
 // next reads the targets chosen after the cursor, at most limit, and moves it
