@@ -47,8 +47,8 @@ func TestBrokerEveryDeliveryReachesAnOutcome(t *testing.T) {
 
 func TestBrokerCrash(t *testing.T) {
 	for _, at := range dispatcher.Failpoints() {
-		if at == dispatcher.FailReplaced || at == dispatcher.FailRebatched {
-			continue // below, and in TestCrash
+		if at == dispatcher.FailReplaced || at == dispatcher.FailRebatched || ofResend(at) {
+			continue // below, in TestCrash, and in TestResendCrash
 		}
 		t.Run(string(at), func(t *testing.T) {
 			inBrokerWorld(t, func(t *testing.T, w *world) {

@@ -117,8 +117,8 @@ func TestEveryUpdateArrivesInOrder(t *testing.T) {
 // another go on.
 func TestCrash(t *testing.T) {
 	for _, at := range dispatcher.Failpoints() {
-		if at == dispatcher.FailReplaced {
-			continue // the embedded queue needs no sweeper; see TestSweeper…
+		if at == dispatcher.FailReplaced || ofResend(at) {
+			continue // the embedded queue needs no sweeper; see TestSweeper… and TestResendCrash
 		}
 		t.Run(string(at), func(t *testing.T) {
 			inWorld(t, func(t *testing.T, w *world) {

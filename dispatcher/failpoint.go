@@ -17,6 +17,9 @@ const (
 	FailRebatched     Failpoint = "retry.committed"  // due rows have a batch, not published
 	FailReplaced      Failpoint = "sweep.committed"  // lapsed batch replaced, not published
 
+	FailResendBegun Failpoint = "resend.begun" // a resend is written down, no delivery is in line again
+	FailResendPage  Failpoint = "resend.page"  // some are
+
 	FailCompleted Failpoint = "callback.completed" // an update's end is durable, its producer not told
 	FailCalled    Failpoint = "callback.answered"  // the producer answered, that is not settled
 )
@@ -25,6 +28,7 @@ const (
 func Failpoints() []Failpoint {
 	return []Failpoint{
 		FailBeforeAccept, FailAccepted, FailBeforePage, FailPagePlanned, FailPagePublished,
-		FailClaimed, FailSent, FailSettled, FailRebatched, FailReplaced, FailCompleted, FailCalled,
+		FailClaimed, FailSent, FailSettled, FailRebatched, FailReplaced,
+		FailResendBegun, FailResendPage, FailCompleted, FailCalled,
 	}
 }

@@ -150,6 +150,7 @@ type Ledger interface {
 	Backlog(ctx context.Context, now time.Time) (Backlog, error)
 
 	CallbackLedger
+	ResendLedger
 }
 
 // Arrival is a valid event on its way into the ledger.
@@ -406,6 +407,7 @@ type DueRow struct {
 	Row
 	Audient
 	Attempt    int
+	Edition    int
 	DueAt      time.Time
 	AcceptedAt time.Time
 	ExpiresAt  time.Time

@@ -19,6 +19,9 @@ const paceAhead = 10 * time.Second
 func (e *Engine) retry(ctx context.Context) error {
 	p := newPacer(e.opt.Policy)
 	for {
+		if err := e.finishResends(ctx); err != nil {
+			return endOf(ctx, err)
+		}
 		full, err := e.retrySlice(ctx, p)
 		if err != nil {
 			return endOf(ctx, err)
@@ -126,7 +129,7 @@ func rebatch(rows []DueRow, now time.Time, p *pacer, nextID func() int64, serves
 			batches = append(batches, b)
 		}
 		d := r.Audient.delivery()
-		d.Attempt = r.Attempt
+		d.Attempt, d.Edition = r.Attempt, r.Edition
 		b.Deliveries = append(b.Deliveries, d)
 	}
 	p.forget(now)

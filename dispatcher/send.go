@@ -210,7 +210,7 @@ func (e *Engine) attempt(d *held) (r channels.Result) {
 		return channels.Result{Class: channels.Permanent, Detail: clip("not renderable: " + err.Error())}
 	}
 	r = ch.Send(e.sending, &channels.Message{
-		ID:       incident.DeliveryID(u.Page, u.IncidentID, u.Sequence, strconv.FormatInt(d.d.Target, 10)),
+		ID:       incident.EditionID(u.Page, u.IncidentID, u.Sequence, strconv.FormatInt(d.d.Target, 10), d.d.Edition),
 		Provider: d.lane.provider, Address: d.d.Address, Target: d.d.Target, Secrets: d.d.Secrets,
 		Attempt: d.attempt + 1, Variant: v, Update: u, Payload: payload,
 		Written: func() { e.inbox.wrote(d) },

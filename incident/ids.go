@@ -40,6 +40,17 @@ func DeliveryID(page, incidentID string, sequence int, targetID string) string {
 	return "msg_" + digest("tocsin delivery 1", page, incidentID, string(seq), targetID)
 }
 
+// EditionID names a delivery that was sent again as new: for edition 0 it is
+// [DeliveryID], for each later one another name of that form.
+func EditionID(page, incidentID string, sequence int, targetID string, edition int) string {
+	if edition == 0 {
+		return DeliveryID(page, incidentID, sequence, targetID)
+	}
+	seq := binary.BigEndian.AppendUint64(nil, uint64(sequence))
+	again := binary.BigEndian.AppendUint64(nil, uint64(edition))
+	return "msg_" + digest("tocsin delivery again 1", page, incidentID, string(seq), targetID, string(again))
+}
+
 // CallbackID names the callback that tells of an update's completion: "msg_" and 26
 // characters of lower-case base32, the webhook-id of every attempt.
 func CallbackID(page, incidentID string, sequence int) string {

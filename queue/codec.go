@@ -34,10 +34,11 @@ func (e *VersionError) Error() string {
 //	magic, version, flags, id, incident, sequence, group, accepted_at,
 //	expires_at - accepted_at, revision, number of deliveries, number of all secrets,
 //	then per delivery: flags, target - previous target, provider, address, locale,
-//	format, attempt, since - accepted_at, number of secrets, secrets
+//	format, attempt, edition, since - accepted_at, number of secrets, secrets
 //
 // Provider, locale and format are left out where they repeat the delivery
-// before; the number of secrets where there are none.
+// before; the number of secrets, and the
+// edition, where there are none.
 const (
 	batchMagic   = 0xB7
 	batchVersion = 1
@@ -57,6 +58,7 @@ const (
 	deliverySameLocale
 	deliverySameFormat
 	deliverySecrets
+	deliveryEdition
 	deliveryFlags = 1<<iota - 1
 )
 
@@ -128,6 +130,9 @@ func (d *Delivery) appendBinary(out []byte, before *Delivery, accepted int64) []
 	if len(d.Secrets) > 0 {
 		flags |= deliverySecrets
 	}
+	if d.Edition != 0 {
+		flags |= deliveryEdition
+	}
 	out = append(out, flags)
 	out = binary.AppendVarint(out, d.Target-before.Target)
 	if flags&deliverySameProvider == 0 {
@@ -141,6 +146,9 @@ func (d *Delivery) appendBinary(out []byte, before *Delivery, accepted int64) []
 		out = appendString(out, d.Format)
 	}
 	out = binary.AppendVarint(out, int64(d.Attempt))
+	if flags&deliveryEdition != 0 {
+		out = binary.AppendVarint(out, int64(d.Edition))
+	}
 	out = binary.AppendVarint(out, d.Since.UnixMilli()-accepted)
 	if flags&deliverySecrets != 0 {
 		out = binary.AppendUvarint(out, uint64(len(d.Secrets)))
@@ -244,6 +252,11 @@ func (r *reader) delivery(d, before *Delivery, accepted int64) {
 		d.Format = r.string()
 	}
 	d.Attempt = r.int()
+	if flags&deliveryEdition != 0 {
+		if d.Edition = r.int(); d.Edition == 0 {
+			r.fail()
+		}
+	}
 	d.Since = time.UnixMilli(accepted + r.varint()).UTC()
 	if flags&deliverySecrets == 0 {
 		return

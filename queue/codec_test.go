@@ -24,7 +24,7 @@ func sampleBatch(deliveries int) *Batch {
 		b.Deliveries = append(b.Deliveries, Delivery{
 			Target: int64(100_000 + 3*i), Provider: host, Address: "https://" + host + "/services/status/incoming",
 			Locale: "en", Format: "tocsin", Private: i%3 == 0, EveryUpdate: i%5 == 0, Failing: i%7 == 0,
-			Attempt: i % 4, Since: accepted.Add(-time.Duration(i) * time.Second),
+			Attempt: i % 4, Edition: i % 2, Since: accepted.Add(-time.Duration(i) * time.Second),
 			Secrets: []string{"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"},
 		})
 	}
@@ -44,7 +44,7 @@ func TestBatchRoundTrip(t *testing.T) {
 			Target: rapid.Int64().Draw(t, "target"), Provider: str.Draw(t, "provider"), Address: str.Draw(t, "address"),
 			Locale: str.Draw(t, "locale"), Format: str.Draw(t, "format"), Private: rapid.Bool().Draw(t, "private"),
 			EveryUpdate: rapid.Bool().Draw(t, "every"), Failing: rapid.Bool().Draw(t, "failing"),
-			Attempt: rapid.Int().Draw(t, "attempt"), Since: moment.Draw(t, "since"),
+			Attempt: rapid.Int().Draw(t, "attempt"), Edition: rapid.Int().Draw(t, "edition"), Since: moment.Draw(t, "since"),
 		}
 		if s := rapid.SliceOfN(str, 0, 3).Draw(t, "secrets"); len(s) > 0 {
 			d.Secrets = s

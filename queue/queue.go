@@ -68,6 +68,8 @@ type Delivery struct {
 	Failing bool
 	// Attempt counts the attempts already made.
 	Attempt int
+	// Edition counts how often it was sent again under another idempotency key.
+	Edition int
 	// Since is when this (incident, target) first began waiting.
 	Since   time.Time
 	Secrets []string

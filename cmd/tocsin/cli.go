@@ -23,7 +23,10 @@ type commands struct {
 	Targets    targetsCommand    `cmd:"" help:"Import, list and test who is told."`
 	Incidents  incidentsCommand  `cmd:"" help:"List incidents."`
 	Deliveries deliveriesCommand `cmd:"" help:"Say who was told of an incident, who not, and why."`
+	Resend     resendCommand     `cmd:"" help:"Send an incident's newest update again to those who have not heard."`
 	Demo       demoCommand       `cmd:"" help:"Tell 10,000 local targets of an incident, and prove it."`
+	Backup     backupCommand     `cmd:"" help:"Copy the store to a file, while the engine runs."`
+	Restore    restoreCommand    `cmd:"" help:"Put a backup in the place of the store."`
 	Doctor     doctorCommand     `cmd:"" help:"Compare this machine and the services around it with what the engine needs."`
 	Config     configCommand     `cmd:"" help:"Check or print a configuration."`
 	Completion completionCommand `cmd:"" help:"Print a script that completes this command line in a shell."`

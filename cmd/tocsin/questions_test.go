@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"strings"
@@ -156,5 +157,41 @@ func TestConfigPrint(t *testing.T) {
 	}
 	if code, _, _ := tocsin(t, t.Context(), "", nil, "config", "print", "-c", file+"x"); code != exitUsage {
 		t.Errorf("exit code %d", code)
+	}
+}
+
+func TestResend(t *testing.T) {
+	var got string
+	body := `{"sequence":2,"resent":3,"under_way":1,"absent":1,"untold":{"target paused":2,"target disabled":1},"done_at":"2026-11-21T05:00:00Z"}`
+	url := api(t, map[string]http.HandlerFunc{
+		"POST /v1/incidents/{id}/resend": func(w http.ResponseWriter, r *http.Request) {
+			b, _ := io.ReadAll(r.Body)
+			got = r.PathValue("id") + " " + r.URL.RawQuery + " " + string(b)
+			answer(202, body)(w, r)
+		},
+		"POST /v1/incidents/older/resend": answer(409, `{"detail":"update 1 is not the newest"}`),
+	})
+	code, stdout, stderr := tocsin(t, t.Context(), "", nil, "resend", "--api", url, "--incident", "a/b", "--target", "7,8", "--target", "9", "--as-new", "--request-id", "r")
+	if want := `a/b page=default {"targets":["7","8","9"],"as_new":true,"dry_run":false,"request_id":"r"}`; got != want {
+		t.Errorf("the engine got %s, want %s", got, want)
+	}
+	if want := "a/b, sequence 2: 3 sent again, 1 on their way already, 1 stay untold (target disabled), 2 stay untold (target paused), 1 without a delivery of this update.\n"; code != exitDone || stdout != want {
+		t.Errorf("exit code %d, %q %s", code, stdout, stderr)
+	}
+	code, stdout, _ = tocsin(t, t.Context(), "", nil, "resend", "--api", url, "--incident", "x", "--outcome", "unheard", "--dry-run", "--json")
+	if want := `x page=default {"outcome":"unheard","as_new":false,"dry_run":true}`; code != exitDone || got != want || stdout != body+"\n" {
+		t.Errorf("exit code %d, the engine got %s, %q", code, got, stdout)
+	}
+	body = `{"sequence":2,"resent":3,"repeated":true,"at":"2026-11-21T05:00:00Z","by":"local"}`
+	if _, stdout, _ = tocsin(t, t.Context(), "", nil, "resend", "--api", url, "--incident", "x", "--outcome", "dead"); !strings.Contains(stdout, "asked for at 2026-11-21T05:00:00Z by local; nothing was done again") {
+		t.Errorf("%q", stdout)
+	}
+	if code, _, stderr = tocsin(t, t.Context(), "", nil, "resend", "--api", url, "--incident", "older", "--outcome", "dead"); code != exitFailed || !strings.Contains(stderr, "not the newest") {
+		t.Errorf("exit code %d, %s", code, stderr)
+	}
+	for _, args := range [][]string{{"--incident", "x"}, {"--outcome", "dead"}, {"--incident", "x", "--outcome", "open"}, {"--incident", "x", "--outcome", "dead", "--target", "1"}} {
+		if code, _, _ := tocsin(t, t.Context(), "", nil, append([]string{"resend", "--api", url}, args...)...); code != exitUsage {
+			t.Errorf("%v: exit code %d", args, code)
+		}
 	}
 }

@@ -160,7 +160,7 @@ func judgeStore(owner sqlitedb.Owner, c sqlitedb.Condition, err error) Finding {
 		f.Fix = "see what is at the data folder"
 		return f.fail(err.Error())
 	case c.Damage != "":
-		f.Fix = "restore a backup, or move tocsin.db (with -wal and -shm) away to begin anew"
+		f.Fix = "restore a backup with tocsin restore FILE --force, or move tocsin.db (with -wal and -shm) away to begin anew"
 		return f.fail("damaged: " + c.Damage)
 	case c.Version > c.Known:
 		f.Fix = "start the newer program that wrote it"

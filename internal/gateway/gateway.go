@@ -33,6 +33,8 @@ type Targets interface {
 type History interface {
 	Incidents(ctx context.Context, page string, status incident.Status, before int64, limit int) ([]store.Incident, error)
 	Incident(ctx context.Context, page, incidentID string) (*store.Incident, []store.Update, error)
+	FindIncident(ctx context.Context, page, incidentID string) (*store.Incident, error)
+	Resends(ctx context.Context, incident int64, limit int) ([]dispatcher.Resent, error)
 	Deliveries(ctx context.Context, incident int64, f store.DeliveryFilter) ([]store.Delivery, error)
 	KnownUpdate(ctx context.Context, page, incidentID, updateID string) (bool, error)
 	AudienceCount(ctx context.Context, q store.AudienceQuery) (map[string]int, error)
@@ -46,6 +48,9 @@ type Engine interface {
 	// Stop ends the fan-out of an incident, named by the store's key, and
 	// returns once that is durable.
 	Stop(ctx context.Context, incident int64) error
+	// Resend has deliveries sent again and returns once that is durable, or a
+	// [*dispatcher.ResendRefused].
+	Resend(ctx context.Context, r dispatcher.Resend) (*dispatcher.Resent, error)
 	// Pause stops sending to a provider, to all for "", until Resume; both
 	// return once that is durable.
 	Pause(ctx context.Context, provider string) error
@@ -187,6 +192,7 @@ func (g *gateway) routes() []route {
 		{path: "/v1/update", methods: post(g.postAlerts)},
 		{path: "/v1/incidents/{id}", methods: get(g.getIncident)},
 		{path: "/v1/incidents/{id}/deliveries", methods: get(g.listDeliveries)},
+		{path: "/v1/incidents/{id}/resend", methods: post(g.resendIncident)},
 		{path: "/v1/incidents/{id}/stop", methods: post(g.stopIncident)},
 		{path: "/v1/targets", methods: map[string]handler{"POST": g.postTarget, "GET": g.listTargets}},
 		{path: "/v1/targets/import", methods: post(g.importTargets)},

@@ -111,6 +111,15 @@ func (e *engine) Stop(ctx context.Context, incident int64) error {
 	return err
 }
 
+func (e *engine) Resend(ctx context.Context, r dispatcher.Resend) (*dispatcher.Resent, error) {
+	r.At = now
+	resent, err := e.ledger.BeginResend(ctx, r)
+	if err != nil || r.DryRun || resent.Repeated {
+		return resent, err
+	}
+	return e.ledger.ContinueResend(ctx, resent.Key, now)
+}
+
 // take returns what changed since the last call.
 func (e *engine) take() []int64 {
 	e.mu.Lock()

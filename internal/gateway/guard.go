@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"net"
@@ -8,6 +9,7 @@ import (
 	"net/netip"
 	"runtime"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -121,18 +123,19 @@ func newAuth(tokens []string) auth {
 	return a
 }
 
-// allows compares with every token, whichever matches.
-func (a auth) allows(header string) bool {
+// allows compares with every token, and returns the number of the one that
+// matches, from 1, or 0.
+func (a auth) allows(header string) int {
 	scheme, token, _ := strings.Cut(header, " ")
 	if !strings.EqualFold(scheme, "Bearer") {
-		return false
+		return 0
 	}
 	sent := sha256.Sum256([]byte(strings.TrimSpace(token)))
 	match := 0
-	for _, own := range a {
-		match |= subtle.ConstantTimeCompare(own[:], sent[:])
+	for i, own := range a {
+		match = subtle.ConstantTimeSelect(subtle.ConstantTimeCompare(own[:], sent[:]), i+1, match)
 	}
-	return match == 1
+	return match
 }
 
 func (g *gateway) authorised(a auth, next http.Handler) http.Handler {
@@ -140,11 +143,24 @@ func (g *gateway) authorised(a auth, next http.Handler) http.Handler {
 		return next
 	}
 	return g.answer(func(w http.ResponseWriter, r *http.Request) error {
-		if !a.allows(r.Header.Get("Authorization")) {
+		token := a.allows(r.Header.Get("Authorization"))
+		if token == 0 {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="tocsin"`)
 			return refuse(http.StatusUnauthorized, "send one of the configured tokens as Authorization: Bearer …")
 		}
-		next.ServeHTTP(w, r)
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, "token "+strconv.Itoa(token))))
 		return nil
 	})
+}
+
+// callerKey is the context's key of who sent a request.
+type callerKey struct{}
+
+// callerOf names who sent a request, for the history: "token 2" for the second of
+// the configured tokens, "local" where none is asked for.
+func callerOf(r *http.Request) string {
+	if name, ok := r.Context().Value(callerKey{}).(string); ok {
+		return name
+	}
+	return "local"
 }

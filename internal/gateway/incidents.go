@@ -21,6 +21,8 @@ type incidentJSON struct {
 	Stopped    bool            `json:"stopped"`
 	StatusURL  string          `json:"status_url"`
 	Updates    []updateJSON    `json:"updates,omitempty"`
+	// Resends are absent if there were none.
+	Resends []resendJSON `json:"resends,omitempty"`
 }
 
 type updateJSON struct {
@@ -134,6 +136,13 @@ func (g *gateway) getIncident(w http.ResponseWriter, r *http.Request) error {
 	for i := range updates {
 		answer.Updates[i] = newUpdateJSON(&updates[i])
 	}
+	resends, err := g.History.Resends(r.Context(), found.Key, resendsShown)
+	if err != nil {
+		return err
+	}
+	for i := range resends {
+		answer.Resends = append(answer.Resends, newResendJSON(&resends[i]))
+	}
 	return writeJSON(w, http.StatusOK, answer)
 }
 
@@ -153,7 +162,7 @@ func (g *gateway) listDeliveries(w http.ResponseWriter, r *http.Request) error {
 	if ok {
 		filter.After = dispatcher.Row{Incident: key, Target: at[1], Sequence: int(at[2])}
 	} else {
-		found, _, err := g.History.Incident(r.Context(), pageName(r), r.PathValue("id"))
+		found, err := g.History.FindIncident(r.Context(), pageName(r), r.PathValue("id"))
 		if err != nil {
 			return err
 		}
@@ -174,14 +183,15 @@ func deliveryFilter(r *http.Request) (f store.DeliveryFilter, err error) {
 	if f.Limit, err = limitOf(r, maxLimit); err != nil {
 		return f, err
 	}
-	if name := param(r, "outcome"); name != "" {
+	name, known := param(r, "outcome"), false
+	if f.Standing, known = standingOf(name); !known && name != "" {
 		for _, o := range dispatcher.Outcomes() {
 			if o.String() == name {
 				f.Outcome = &o
 			}
 		}
 		if f.Outcome == nil {
-			return f, refuseField("outcome", "must be open, delivered, superseded, suppressed, expired or dead")
+			return f, refuseField("outcome", "must be open, delivered, superseded, suppressed, expired, dead, retrying, none or unheard")
 		}
 	}
 	if text := param(r, "target"); text != "" {
@@ -198,7 +208,7 @@ func deliveryFilter(r *http.Request) (f store.DeliveryFilter, err error) {
 }
 
 func (g *gateway) stopIncident(w http.ResponseWriter, r *http.Request) error {
-	found, _, err := g.History.Incident(r.Context(), pageName(r), r.PathValue("id"))
+	found, err := g.History.FindIncident(r.Context(), pageName(r), r.PathValue("id"))
 	if err != nil {
 		return err
 	}

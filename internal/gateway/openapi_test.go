@@ -234,6 +234,8 @@ func TestRequestExamples(t *testing.T) {
 	c := documented()
 	f := start(t)
 	f.target(`{"channel":"webhook","address":"https://a.example/"}`)
+	f.post("/v1/incidents", strings.Replace(minimal, "INC-8892", "1", 1)).want(202)
+	f.plan(f.accept(1)[0].Plan, 1)
 	sent := 0
 	c.eachOperation(func(path, method string, operation map[string]any) {
 		for media, content := range at(operation, "requestBody", "content") {

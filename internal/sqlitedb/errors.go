@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"syscall"
 
+	driver "modernc.org/sqlite"
 	"zombiezen.com/go/sqlite"
 )
 
@@ -23,15 +24,21 @@ var ErrClosed = errors.New("the database is closed")
 // help.
 var ErrConstraint = errors.New("the change contradicts what is stored")
 
+// ErrDamaged is returned (wrapped) where the file is not what was written.
+var ErrDamaged = errors.New("the database is damaged: with the engine stopped, restore a backup with tocsin restore FILE --force, " +
+	"or move tocsin.db and tocsin.db-wal away to begin anew")
+
 // decided puts an error of the driver under one of the errors above, once, where
 // it comes in.
 func decided(doing string, err error) error {
 	if err == nil {
 		return nil
 	}
-	switch kind := sqlite.ErrCode(err).ToPrimary(); {
+	switch kind := resultOf(err); {
 	case kind == sqlite.ResultFull, errors.Is(err, syscall.ENOSPC):
 		return fmt.Errorf("%s: %w (%w)", doing, ErrFull, err)
+	case kind == sqlite.ResultCorrupt, kind == sqlite.ResultNotADB:
+		return fmt.Errorf("%s: %w (%w)", doing, ErrDamaged, err)
 	case kind == sqlite.ResultConstraint:
 		return fmt.Errorf("%s: %w (%w)", doing, ErrConstraint, err)
 	}
@@ -40,6 +47,15 @@ func decided(doing string, err error) error {
 
 // busy says whether another connection's lock was in the way.
 func busy(err error) bool {
-	kind := sqlite.ErrCode(err).ToPrimary()
+	kind := resultOf(err)
 	return kind == sqlite.ResultBusy || kind == sqlite.ResultLocked
+}
+
+// resultOf is SQLite's primary result code in err, of whichever of its two drivers;
+// ResultError if there is none.
+func resultOf(err error) sqlite.ResultCode {
+	if e, ok := errors.AsType[*driver.Error](err); ok {
+		return sqlite.ResultCode(e.Code()).ToPrimary()
+	}
+	return sqlite.ErrCode(err).ToPrimary()
 }

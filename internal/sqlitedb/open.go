@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/pressly/goose/v3"
-	_ "modernc.org/sqlite" // the driver "sqlite" of database/sql, for the migrations
 	"zombiezen.com/go/sqlite"
 )
 
@@ -26,9 +25,13 @@ var migrations embed.FS
 // fileName is the database in the data directory.
 const fileName = "tocsin.db"
 
-// checkLimit bounds the check after a crash: it is a safeguard, and starting late
-// helps nobody. SQLite itself recovers the log on the first read either way.
-const checkLimit = 10 * time.Second
+// The limits bound the check at the start, after a crash and after an orderly end:
+// it is a safeguard, and starting late helps nobody. SQLite itself recovers the log on
+// the first read either way.
+const (
+	checkLimit      = 10 * time.Second
+	shortCheckLimit = time.Second
+)
 
 // Options say where the database is and how it is used.
 type Options struct {
@@ -52,9 +55,10 @@ type DB struct {
 	close   func() error // once
 }
 
-// Open locks the data directory, opens or makes the file tocsin.db in it, checks
-// it if the last process did not end well, and brings its schema up to date. The
-// error wraps [ErrInUse] if another process is there.
+// Open locks the data directory, ends a restore that a crash interrupted, opens or
+// makes the file tocsin.db in it, brings its schema up to date and checks it, for some
+// seconds at most. The error wraps [ErrInUse] if another process is there, and
+// [ErrDamaged] if a backup is needed.
 func Open(ctx context.Context, o Options) (db *DB, err error) {
 	if o.Readers == 0 {
 		o.Readers = 4
@@ -80,6 +84,9 @@ func Open(ctx context.Context, o Options) (db *DB, err error) {
 			db = nil
 		}
 	}()
+	if err := finishRestore(dir); err != nil {
+		return db, err
+	}
 	file := filepath.Join(dir, fileName)
 	if err := migrate(ctx, file, writerPragmas(o.MaxPages)); err != nil {
 		return db, err
@@ -92,10 +99,13 @@ func Open(ctx context.Context, o Options) (db *DB, err error) {
 		db.readers <- c
 		db.size++
 	}
+	limit := shortCheckLimit
 	if lock.crashed {
-		if err := db.check(ctx, o.Log); err != nil {
-			return db, err
-		}
+		o.Log.Info("the last process did not end in order, checking the database")
+		limit = checkLimit
+	}
+	if err := db.check(ctx, limit, o.Log); err != nil {
+		return db, err
 	}
 	c, err := connect(uri(file, nil), sqlite.OpenReadWrite, writerPragmas(o.MaxPages))
 	if err != nil {
@@ -162,27 +172,34 @@ func migrate(ctx context.Context, file string, pragmas []string) (err error) {
 	return nil
 }
 
-// check looks for damage after an unclean end, for [checkLimit] at most.
-func (db *DB) check(ctx context.Context, log *slog.Logger) error {
-	log.Info("the last process did not end in order, checking the database")
-	limited, cancel := context.WithTimeout(ctx, checkLimit)
+// check looks for damage, for so long at most.
+func (db *DB) check(ctx context.Context, limit time.Duration, log *slog.Logger) error {
+	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	c := <-db.readers
 	defer func() { db.readers <- c }()
 	defer c.within(limited)()
-	rows, err := c.query("PRAGMA quick_check(1)")
-	if err != nil {
-		return decided("check the database", err)
-	}
 	defer c.closeRows()
-	if rows.Next() && rows.Text(0) != "ok" {
-		return fmt.Errorf("the database is damaged (%s): restore a backup, or move tocsin.db away to begin anew", rows.Text(0))
+	rows, err := c.query(quickCheck)
+	found := "ok"
+	if err == nil {
+		if rows.Next() {
+			found = rows.Text(0)
+		}
+		err = rows.err
 	}
-	if rows.Err() != nil && limited.Err() != nil && ctx.Err() == nil {
-		log.Warn("the database is too big to be checked in time, going on", "limit", checkLimit)
+	switch {
+	case err != nil && limited.Err() != nil && ctx.Err() == nil:
+		if limit == checkLimit {
+			log.Warn("the database is too big to be checked in time, going on", "limit", limit)
+		}
 		return nil
+	case err != nil:
+		return decided("check the database", err)
+	case found != "ok":
+		return fmt.Errorf("%w (%s)", ErrDamaged, found)
 	}
-	return rows.Err()
+	return nil
 }
 
 // Read calls fn with one consistent view of everything committed before. fn may

@@ -77,9 +77,18 @@ type Condition struct {
 // (tocsin.db-shm), made anew by the next who opens it. Who may not read the file gets
 // an error that wraps [fs.ErrPermission].
 func Inspect(ctx context.Context, dir string) (Condition, error) {
-	file := filepath.Join(dir, fileName)
-	var c Condition
-	var err error
+	return inspectFile(ctx, filepath.Join(dir, fileName), quickCheck)
+}
+
+// The checks: the quick one reads all pages, the full one compares the indexes with
+// their tables too.
+const (
+	quickCheck = "PRAGMA quick_check(1)"
+	fullCheck  = "PRAGMA integrity_check(1)"
+)
+
+// inspectFile checks one file.
+func inspectFile(ctx context.Context, file, check string) (c Condition, err error) {
 	if c.Known, err = latestMigration(); err != nil {
 		return c, err
 	}
@@ -102,10 +111,10 @@ func Inspect(ctx context.Context, dir string) (Condition, error) {
 			return c, fmt.Errorf("look at the database: %w", err)
 		}
 	}
-	reader, err := connect(uri(file, query), sqlite.OpenReadOnly, readerPragmas())
+	reader, err := connect(uri(absolute(file), query), sqlite.OpenReadOnly, readerPragmas())
 	if err == nil {
 		defer func() { _ = reader.close() }() // nothing was written
-		err = c.check(ctx, reader)
+		err = c.check(ctx, reader, check)
 	}
 	switch {
 	case ctx.Err() != nil:
@@ -117,7 +126,7 @@ func Inspect(ctx context.Context, dir string) (Condition, error) {
 	return c, nil
 }
 
-func (c *Condition) check(ctx context.Context, reader *conn) error {
+func (c *Condition) check(ctx context.Context, reader *conn, check string) error {
 	defer reader.within(ctx)()
 	defer reader.closeRows()
 	version, err := reader.query("SELECT max(version_id) FROM goose_db_version WHERE is_applied")
@@ -129,10 +138,10 @@ func (c *Condition) check(ctx context.Context, reader *conn) error {
 		if err := version.Err(); err != nil {
 			return err
 		}
-	case sqlite.ErrCode(err).ToPrimary() != sqlite.ResultError: // that: no such table, so nothing was begun
+	case resultOf(err) != sqlite.ResultError: // that: no such table, so nothing was begun
 		return err
 	}
-	result, err := reader.query("PRAGMA quick_check(1)")
+	result, err := reader.query(check)
 	if err != nil {
 		return err
 	}

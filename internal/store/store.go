@@ -167,9 +167,26 @@ type Delivery struct {
 	DoneAt   time.Time
 }
 
+// Standing chooses deliveries by more than their outcome.
+type Standing uint8
+
+// The standings.
+const (
+	// AnyStanding chooses all.
+	AnyStanding Standing = iota
+	// Retrying: not ended, after at least one attempt.
+	Retrying
+	// Untried: not ended, without any.
+	Untried
+	// Unheard: the newest of the target's deliveries, not delivered; so every
+	// target that has not heard how the incident stands appears once.
+	Unheard
+)
+
 // DeliveryFilter chooses ledger rows of one incident. Zero fields choose all.
 type DeliveryFilter struct {
 	Outcome  *dispatcher.Outcome
+	Standing Standing
 	Target   int64
 	Sequence int
 	After    dispatcher.Row // keyset cursor: rows after this one
@@ -195,6 +212,11 @@ type History interface {
 	// Incident returns one incident with its updates, newest first, and
 	// their progress; ErrNotFound.
 	Incident(ctx context.Context, page, incidentID string) (*Incident, []Update, error)
+	// FindIncident returns one incident alone, whatever the size of its ledger;
+	// ErrNotFound.
+	FindIncident(ctx context.Context, page, incidentID string) (*Incident, error)
+	// Resends returns what was sent again of an incident, newest first.
+	Resends(ctx context.Context, incident int64, limit int) ([]dispatcher.Resent, error)
 	// Deliveries returns ledger rows of an incident by (target, sequence).
 	Deliveries(ctx context.Context, incident int64, f DeliveryFilter) ([]Delivery, error)
 	// KnownUpdate says whether this update_id was accepted before for the

@@ -76,7 +76,7 @@ func Batch(id int64, group string, urgent bool, n int) *queue.Batch {
 	for i := range n {
 		b.Deliveries = append(b.Deliveries, queue.Delivery{
 			Target: id*1000 + int64(i), Provider: "peer.example:443", Address: "https://peer.example/hook", Locale: "en",
-			Format: "tocsin", Private: i%2 == 0, EveryUpdate: i%3 == 0, Failing: i%4 == 0, Attempt: i % 3,
+			Format: "tocsin", Private: i%2 == 0, EveryUpdate: i%3 == 0, Failing: i%4 == 0, Attempt: i % 3, Edition: i % 5,
 			Since: accepted.Add(-time.Minute), Secrets: []string{"whsec_one", "whsec_two"},
 		})
 	}

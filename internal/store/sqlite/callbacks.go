@@ -29,8 +29,9 @@ const (
 	outcomesOf = `SELECT coalesce(t.channel, ''), d.outcome, count(*), max(d.done_at) FROM deliveries d
 		LEFT JOIN targets t ON t.id = d.target WHERE d.incident = ? AND d.sequence = ? GROUP BY 1, 2`
 
-	noteLooked   = "UPDATE callbacks SET looked = ? WHERE incident = ? AND sequence = ? AND completed_at IS NULL"
-	noteComplete = "UPDATE callbacks SET completed_at = ?, outcomes = ?, due_at = ? WHERE incident = ? AND sequence = ? AND completed_at IS NULL"
+	// Where a resend opened rows again since the look, looked is another.
+	noteLooked   = "UPDATE callbacks SET looked = ? WHERE incident = ? AND sequence = ? AND completed_at IS NULL AND looked = ?"
+	noteComplete = "UPDATE callbacks SET completed_at = ?, outcomes = ?, due_at = ? WHERE incident = ? AND sequence = ? AND completed_at IS NULL AND looked = ?"
 
 	dueCallbacks = `SELECT c.incident, c.sequence, c.url, c.attempt, i.page, i.incident_id, coalesce(u.update_id, ''), u.event,
 		u.audience, c.outcomes, u.accepted_at, u.planned_at, c.completed_at, u.expires_at FROM callbacks c
@@ -56,7 +57,8 @@ type look struct {
 
 // Complete implements dispatcher.Ledger. It reads beside the writer, which is
 // bothered only by what is new: nothing opens again behind what was looked at, for
-// the plan is finished and a closed row stays closed.
+// the plan is finished and a closed row stays closed; but for a resend, which has
+// the next look begin anew.
 func (s *Store) Complete(ctx context.Context, now time.Time) (completed int, err error) {
 	var last look
 	for {
@@ -155,9 +157,9 @@ func (s *Store) noteLooks(ctx context.Context, news []look, now time.Time) (comp
 			var n int64
 			var err error
 			if l.open != 0 {
-				_, err = tx.Exec(noteLooked, l.open, l.incident, l.sequence)
+				_, err = tx.Exec(noteLooked, l.open, l.incident, l.sequence, l.looked)
 			} else {
-				n, err = tx.Exec(noteComplete, l.at, string(l.outcomes), now, l.incident, l.sequence)
+				n, err = tx.Exec(noteComplete, l.at, string(l.outcomes), now, l.incident, l.sequence, l.looked)
 			}
 			if err != nil {
 				return err

@@ -11,12 +11,11 @@ import (
 	"github.com/tocsin/tocsin/queue"
 )
 
-// TestCallbackKeepsLittle looks at what the ports don't show: the look at an
-// update's rows goes on where the last one ended, and a URL is not kept longer than
-// it is needed.
-func TestCallbackKeepsLittle(t *testing.T) {
+// threeTargets plans an update with a callback for three targets.
+func threeTargets(t *testing.T, now time.Time) (*Store, *queue.Batch) {
+	t.Helper()
 	s := openFixture(t, t.TempDir(), func(*incident.Target) (string, string, error) { return "webhook", "h:443", nil }).Store.(*Store)
-	ctx, now := t.Context(), time.Date(2026, 11, 21, 5, 0, 0, 0, time.UTC)
+	ctx := t.Context()
 	b := &queue.Batch{ID: 1, Sequence: 1, Group: "webhook"}
 	for _, address := range []string{"https://a.example/", "https://b.example/", "https://c.example/"} {
 		target := &incident.Target{Channel: incident.ChannelWebhook, Address: address, Page: "default"}
@@ -43,6 +42,15 @@ func TestCallbackKeepsLittle(t *testing.T) {
 	if err := s.CommitPage(ctx, p, &dispatcher.PlannedPage{Batches: []*queue.Batch{b}, Last: true, At: now}); err != nil {
 		t.Fatal(err)
 	}
+	return s, b
+}
+
+// TestCallbackKeepsLittle looks at what the ports don't show: the look at an
+// update's rows goes on where the last one ended, and a URL is not kept longer than
+// it is needed.
+func TestCallbackKeepsLittle(t *testing.T) {
+	ctx, now := t.Context(), benchTime
+	s, b := threeTargets(t, now)
 	var looked int64
 	var url string
 	kept := func() {
@@ -64,7 +72,7 @@ func TestCallbackKeepsLittle(t *testing.T) {
 		if kept(); looked != d.Target || url == "" {
 			t.Errorf("with %d closed the next look begins at %d, want %d; url %q", i, looked, d.Target, url)
 		}
-		if err := s.Settle(ctx, []dispatcher.Settlement{{Row: dispatcher.Row{Incident: p.Incident, Target: d.Target, Sequence: 1},
+		if err := s.Settle(ctx, []dispatcher.Settlement{{Row: dispatcher.Row{Incident: b.Incident, Target: d.Target, Sequence: 1},
 			Outcome: dispatcher.Delivered, Class: channels.Delivered, DoneAt: now}}, nil); err != nil {
 			t.Fatal(err)
 		}
@@ -72,7 +80,7 @@ func TestCallbackKeepsLittle(t *testing.T) {
 	if n, err := s.Complete(ctx, now); n != 1 || err != nil {
 		t.Fatal(n, err)
 	}
-	if err := s.SettleCallback(ctx, dispatcher.CallbackSettlement{Incident: p.Incident, Sequence: 1, State: dispatcher.CallbackDelivered, Attempt: 1, DoneAt: now}); err != nil {
+	if err := s.SettleCallback(ctx, dispatcher.CallbackSettlement{Incident: b.Incident, Sequence: 1, State: dispatcher.CallbackDelivered, Attempt: 1, DoneAt: now}); err != nil {
 		t.Fatal(err)
 	}
 	if kept(); url != "" {

@@ -15,8 +15,8 @@ const due = `SELECT ` + audientColumns + `, d.incident, d.sequence, d.attempt, d
 	u.accepted_at, u.expires_at, u.highest, t.state, d.sequence <= i.stopped,
 	EXISTS (SELECT 1 FROM deliveries n WHERE n.incident = d.incident AND n.target = d.target AND n.sequence > d.sequence),
 	EXISTS (SELECT 1 FROM deliveries o WHERE o.incident = d.incident AND o.target = d.target AND o.sequence < d.sequence AND o.outcome = 0),
-	d.target
-	FROM (SELECT incident, target, sequence, attempt, due_at, since FROM deliveries
+	d.target, d.edition
+	FROM (SELECT incident, target, sequence, attempt, due_at, since, edition FROM deliveries
 		WHERE outcome = 0 AND batch IS NULL AND due_at <= ? ORDER BY due_at LIMIT ?) d
 	JOIN updates u ON u.incident = d.incident AND u.sequence = d.sequence
 	JOIN incidents i ON i.id = d.incident
@@ -51,7 +51,7 @@ func scanDue(rows *sqlitedb.Rows) (d dispatcher.DueRow, err error) {
 	}
 	d.Row = dispatcher.Row{Incident: rows.Int(10), Target: rows.Int(22), Sequence: int(rows.Int(11))}
 	d.Audient.Target = d.Row.Target
-	d.Attempt, d.DueAt, d.Since = int(rows.Int(12)), rows.Time(13), rows.Time(14)
+	d.Attempt, d.DueAt, d.Since, d.Edition = int(rows.Int(12)), rows.Time(13), rows.Time(14), int(rows.Int(23))
 	d.AcceptedAt, d.ExpiresAt = rows.Time(15), rows.Time(16)
 	d.Urgent = incident.Impact(rows.Text(17)).Urgent()
 	d.Newer = rows.Bool(20)

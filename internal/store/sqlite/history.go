@@ -16,6 +16,8 @@ import (
 
 const selectIncident = "SELECT id, page, incident_id, status, impact, affected, started_at, updated_at, stopped >= sequence, sequence FROM incidents "
 
+const incidentNamed = selectIncident + "WHERE page = ? AND incident_id = ?"
+
 func scanIncident(rows *sqlitedb.Rows) (store.Incident, error) {
 	components, err := decodeList(rows.Text(5))
 	return store.Incident{
@@ -66,15 +68,7 @@ func (s *Store) Incident(ctx context.Context, page, incidentID string) (*store.I
 	var found store.Incident
 	var updates []store.Update
 	err := s.ask(ctx, func(tx *sqlitedb.Tx) (err error) {
-		rows := tx.Query(selectIncident+"WHERE page = ? AND incident_id = ?", page, incidentID)
-		defer rows.Close()
-		if !rows.Next() {
-			if err := rows.Err(); err != nil {
-				return err
-			}
-			return fmt.Errorf("incident: %w", store.ErrNotFound)
-		}
-		if found, err = scanIncident(rows); err != nil {
+		if found, err = findIncident(tx, page, incidentID); err != nil {
 			return err
 		}
 		if updates, err = listUpdates(tx, found.Key); err != nil {
@@ -143,12 +137,59 @@ func addProgress(tx *sqlitedb.Tx, id int64, updates []store.Update) error {
 	return rows.Err()
 }
 
+// FindIncident implements store.History.
+func (s *Store) FindIncident(ctx context.Context, page, incidentID string) (*store.Incident, error) {
+	var found store.Incident
+	err := s.read(ctx, func(tx *sqlitedb.Tx) (err error) {
+		found, err = findIncident(tx, page, incidentID)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &found, nil
+}
+
+func findIncident(tx *sqlitedb.Tx, page, incidentID string) (store.Incident, error) {
+	rows := tx.Query(incidentNamed, page, incidentID)
+	defer rows.Close()
+	if !rows.Next() {
+		if err := rows.Err(); err != nil {
+			return store.Incident{}, err
+		}
+		return store.Incident{}, fmt.Errorf("incident: %w", store.ErrNotFound)
+	}
+	return scanIncident(rows)
+}
+
 // deliveriesOf walks the key from a cursor on; the filters left open match all.
-const deliveriesOf = `SELECT d.target, coalesce(t.channel, ''), d.sequence, d.outcome, d.attempt, d.class, d.detail,
+const (
+	selectDeliveries = `SELECT d.target, coalesce(t.channel, ''), d.sequence, d.outcome, d.attempt, d.class, d.detail,
 	d.due_at, d.sent_at, d.done_at FROM deliveries d LEFT JOIN targets t ON t.id = d.target
 	WHERE d.incident = ? AND (d.target, d.sequence) > (?, ?) AND d.target <= ?
-	AND (? < 0 OR d.outcome = ?) AND (? = 0 OR d.sequence = ?)
-	ORDER BY d.target, d.sequence LIMIT ?`
+	AND (? < 0 OR d.outcome = ?) AND (? = 0 OR d.sequence = ?)`
+	orderDeliveries = " ORDER BY d.target, d.sequence LIMIT ?"
+
+	deliveriesOf = selectDeliveries + orderDeliveries
+	retryingOf   = selectDeliveries + " AND d.outcome = 0 AND d.attempt > 0" + orderDeliveries
+	untriedOf    = selectDeliveries + " AND d.outcome = 0 AND d.attempt = 0" + orderDeliveries
+	// unheardOf asks for newer rows of those alone that were not delivered;
+	// superseded ones have some.
+	unheardOf = selectDeliveries + ` AND d.outcome NOT IN (1, 2) AND NOT EXISTS (SELECT 1 FROM deliveries n
+	WHERE n.incident = d.incident AND n.target = d.target AND n.sequence > d.sequence)` + orderDeliveries
+)
+
+func deliveriesQuery(s store.Standing) string {
+	switch s {
+	case store.Retrying:
+		return retryingOf
+	case store.Untried:
+		return untriedOf
+	case store.Unheard:
+		return unheardOf
+	}
+	return deliveriesOf
+}
 
 // Deliveries implements store.History.
 func (s *Store) Deliveries(ctx context.Context, id int64, f store.DeliveryFilter) ([]store.Delivery, error) {
@@ -168,7 +209,7 @@ func (s *Store) Deliveries(ctx context.Context, id int64, f store.DeliveryFilter
 	}
 	var list []store.Delivery
 	err := s.ask(ctx, func(tx *sqlitedb.Tx) error {
-		rows := tx.Query(deliveriesOf, id, after.Target, after.Sequence, last, outcome, outcome, f.Sequence, f.Sequence, limit)
+		rows := tx.Query(deliveriesQuery(f.Standing), id, after.Target, after.Sequence, last, outcome, outcome, f.Sequence, f.Sequence, limit)
 		for rows.Next() {
 			d := store.Delivery{
 				Target: rows.Int(0), Channel: rows.Text(1), Sequence: int(rows.Int(2)), Outcome: dispatcher.Outcome(rows.Int(3)),

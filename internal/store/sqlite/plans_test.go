@@ -73,6 +73,27 @@ func TestQueryPlans(t *testing.T) {
 		{"incidents of both", incidentsOf("default", "resolved"), 4, []string{"SEARCH incidents USING INDEX incidents_page_status (page=? AND status=? AND rowid<?)"}},
 		{"deliveries", deliveriesOf, 9, []string{
 			"SEARCH d USING PRIMARY KEY (incident=? AND (target,sequence)>(?,?) AND target<?)", "SEARCH t USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN"}},
+		{"retrying deliveries", retryingOf, 9, []string{
+			"SEARCH d USING PRIMARY KEY (incident=? AND (target,sequence)>(?,?) AND target<?)", "SEARCH t USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN"}},
+		{"untried deliveries", untriedOf, 9, []string{
+			"SEARCH d USING PRIMARY KEY (incident=? AND (target,sequence)>(?,?) AND target<?)", "SEARCH t USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN"}},
+		{"who has not heard", unheardOf, 9, []string{
+			"SEARCH d USING PRIMARY KEY (incident=? AND (target,sequence)>(?,?) AND target<?)",
+			"CORRELATED SCALAR SUBQUERY 1", "SEARCH n USING PRIMARY KEY (incident=? AND target=? AND sequence>?)",
+			"SEARCH t USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN"}},
+		{"incident by name", incidentNamed, 2, []string{"SEARCH incidents USING INDEX incidents_name (page=? AND incident_id=?)"}},
+		{"newest update", newestUpdate, 1, []string{
+			"SEARCH i USING INTEGER PRIMARY KEY (rowid=?)", "SEARCH u USING INDEX updates_sequence (incident=? AND sequence=?)"}},
+		{"resend", resendByKey, 1, []string{"SEARCH resends USING INTEGER PRIMARY KEY (rowid=?)"}},
+		{"resend by name", resendByName, 2, []string{"SEARCH resends USING INDEX resends_name (incident=? AND name=?)"}},
+		{"repeated resend", resendRepeated, 5, []string{"SEARCH resends USING INDEX resends_name (incident=? AND name=?)"}},
+		{"resends of an incident", resendsOf, 2, []string{"SEARCH resends USING INDEX resends_incident (incident=?)"}},
+		{"unfinished resends", unfinishedResends, 1, []string{"SCAN resends USING INDEX resends_unfinished"}},
+		{"chosen by outcome", chosenByOutcome, 5, []string{"SEARCH deliveries USING PRIMARY KEY (incident=? AND target>?)"}},
+		{"chosen unheard", chosenUnheard, 4, []string{"SEARCH deliveries USING PRIMARY KEY (incident=? AND target>?)"}},
+		{"outcome of a delivery", outcomeOf, 3, []string{"SEARCH deliveries USING PRIMARY KEY (incident=? AND target=? AND sequence=?)"}},
+		{"sent again", sendAgain, 6, []string{"SEARCH deliveries USING PRIMARY KEY (incident=? AND target=? AND sequence=?)"}},
+		{"looked anew", lookAnew, 2, []string{"SEARCH callbacks USING PRIMARY KEY (incident=? AND sequence=?)"}},
 		{"progress", progress, 1, []string{
 			"SEARCH d USING PRIMARY KEY (incident=?)", "SEARCH t USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN", "USE TEMP B-TREE FOR GROUP BY"}},
 		{"feeds", selectTarget + targetsFeeds, 0, []string{"SCAN targets USING INDEX targets_feeds"}},
@@ -98,8 +119,8 @@ func TestQueryPlans(t *testing.T) {
 		{"first open row", firstOpen, 3, []string{"SEARCH deliveries USING PRIMARY KEY (incident=? AND target>?)"}},
 		{"outcomes of an update", outcomesOf, 2, []string{
 			"SEARCH d USING PRIMARY KEY (incident=?)", "SEARCH t USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN", "USE TEMP B-TREE FOR GROUP BY"}},
-		{"where a look ended", noteLooked, 3, []string{"SEARCH callbacks USING PRIMARY KEY (incident=? AND sequence=?)"}},
-		{"completed", noteComplete, 5, []string{"SEARCH callbacks USING PRIMARY KEY (incident=? AND sequence=?)"}},
+		{"where a look ended", noteLooked, 4, []string{"SEARCH callbacks USING PRIMARY KEY (incident=? AND sequence=?)"}},
+		{"completed", noteComplete, 6, []string{"SEARCH callbacks USING PRIMARY KEY (incident=? AND sequence=?)"}},
 		{"due callbacks", dueCallbacks, 2, []string{
 			"SEARCH c USING INDEX callbacks_due (due_at<?)", "SEARCH u USING INDEX updates_sequence (incident=? AND sequence=?)", "SEARCH i USING INTEGER PRIMARY KEY (rowid=?)"}},
 		{"settled callback", settleCallback, 7, []string{"SEARCH callbacks USING PRIMARY KEY (incident=? AND sequence=?)"}},

@@ -43,7 +43,8 @@ type sweep struct {
 }
 
 // Expire implements dispatcher.Ledger. It remembers in the update how far it got:
-// behind that nothing opens again once the plan is finished.
+// behind that nothing opens again once the plan is finished: what has expired is not
+// sent again.
 func (s *Store) Expire(ctx context.Context, now time.Time) (closed map[string]int, more bool, err error) {
 	var sweeps []sweep
 	err = s.read(ctx, func(tx *sqlitedb.Tx) (err error) {
