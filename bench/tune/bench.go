@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/tocsin/tocsin/bench/result"
 	"github.com/tocsin/tocsin/bench/scenario"
@@ -19,6 +20,10 @@ type Bench struct {
 	// Scenarios are where the work is looked up.
 	Scenarios []scenario.Scenario
 }
+
+// restart is the pause between two engines. The kernel lends out again (tcp_tw_reuse) what
+// has waited for a second.
+const restart = 2 * time.Second
 
 // emfile names, in [result.Measurement].More, how often the engine said that it had no
 // descriptor.
@@ -46,6 +51,11 @@ func (b *Bench) here(ctx context.Context, t Trial) (*result.Measurement, error) 
 		if t.Again {
 			if _, err := s.Engine(ctx, b.Rig, t.Size); err != nil {
 				return nil, fmt.Errorf("the first time: %w", err)
+			}
+			select {
+			case <-time.After(restart):
+			case <-ctx.Done():
+				return nil, ctx.Err()
 			}
 		}
 		found, err := s.Engine(ctx, b.Rig, t.Size)

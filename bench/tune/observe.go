@@ -26,3 +26,12 @@ func atTheEdge(t Trial, m *result.Measurement) (note string, broken error) {
 func resumed(_ Trial, m *result.Measurement) (string, error) {
 	return fmt.Sprintf("%.0f %% resumed", m.More["resumed_percent"]), nil
 }
+
+// failures says how many attempts failed and were repeated.
+func failures(_ Trial, m *result.Measurement) (string, error) {
+	n := m.More[scenario.FailedAttempts]
+	if n == 0 {
+		return "no attempt failed", nil
+	}
+	return fmt.Sprintf("%.0f attempts failed and were repeated", n), nil
+}

@@ -1,6 +1,8 @@
 package tune
 
 import (
+	"runtime"
+	"slices"
 	"strconv"
 
 	"github.com/tocsin/tocsin/bench/scenario"
@@ -11,10 +13,11 @@ import (
 // open files.
 func Table(files int) []Sweep {
 	return []Sweep{
-		gate("dial_gate", "dials and handshakes under way at once, HTTP (w1)", wide(), 14),
-		gate("handshake_gate", "dials and handshakes under way at once, TLS (w3)", handshakes(), 24),
+		gate("dial_gate", "dials and handshakes under way at once, HTTP (w1)", wide(), 8),
+		gate("handshake_gate", "dials and handshakes under way at once, TLS (w3)", handshakes(), 12),
 		window(),
 		admission(),
+		held(),
 		openFiles(files),
 		idle(files),
 		sessions(),
@@ -27,7 +30,7 @@ func Table(files int) []Sweep {
 		backlog(),
 		environment("gogc", "GOGC: how much garbage may gather (w1)", "GOGC", "%", "100", "50", "100", "200", "400"),
 		environment("gomemlimit", "GOMEMLIMIT: from where on Go collects harder (w1)", "GOMEMLIMIT", "", "off", "32MiB", "64MiB", "128MiB", "256MiB", "off"),
-		environment("gomaxprocs", "GOMAXPROCS: threads that run Go at once (w1)", "GOMAXPROCS", "", processors(), "1", "2", "4"),
+		processors(runtime.NumCPU()),
 	}
 }
 
@@ -95,13 +98,21 @@ func gate(id, title string, t Trial, seconds float64) Sweep {
 func window() Sweep {
 	return Sweep{ID: "host_window", Title: "requests under way at once to one of 100 hosts (w5)", Unit: "webhook.window and .connections", Default: "64",
 		Trial: shared(20_000, 100), Seconds: 15, Keep: "it protects receivers",
-		Values: variables([]string{"1", "4", "16", "64", "256"}, "TOCSIN_WEBHOOK_WINDOW", "TOCSIN_WEBHOOK_CONNECTIONS")}
+		Values: variables([]string{"4", "16", "64", "256"}, "TOCSIN_WEBHOOK_WINDOW", "TOCSIN_WEBHOOK_CONNECTIONS")}
 }
 
 func admission() Sweep {
 	return Sweep{ID: "admission", Title: "deliveries that the engine holds at once (w5, 300 hosts)", Unit: "deliveries (admission)", Default: "50000",
-		Trial: shared(30_000, 300), Seconds: 18,
+		Trial: shared(30_000, 300), Seconds: 12,
+		Keep:   "with fewer than requests that may be open, slow peers hold up all others (admission_held)",
 		Values: variables([]string{"1000", "5000", "20000", "50000", "200000"}, "TOCSIN_ADMISSION")}
+}
+
+// held is the other side of the admission: what waits for slow peers has a place in it.
+func held() Sweep {
+	return Sweep{ID: "admission_held", Title: "deliveries that the engine holds at once, with peers that answer after 1 s (w4)", Unit: "deliveries (admission)", Default: "50000",
+		Trial: Trial{Scenario: "w4", Result: "w4", Size: scenario.Size{Targets: 4_000, Hosts: 4_000}}, Seconds: 11,
+		Values: variables([]string{"1000", "5000", "50000"}, "TOCSIN_ADMISSION")}
 }
 
 // openFiles has peers that answer after a second, so that each request holds a
@@ -173,6 +184,13 @@ func addresses(counts ...int) []Value {
 		all = append(all, Value{strconv.Itoa(n), func(t *Trial) { t.Tuning.Env = append(t.Tuning.Env, "TOCSIN_EGRESS_SOURCE="+list) }})
 	}
 	return all
+}
+
+func processors(n int) Sweep {
+	s := environment("gomaxprocs", "GOMAXPROCS: threads that run Go at once (w1)", "GOMAXPROCS", "threads", strconv.Itoa(n),
+		slices.Compact([]string{"1", strconv.Itoa(n), strconv.Itoa(2 * n)})...)
+	s.Keep = "more than there are processors take time from others on the machine only"
+	return s
 }
 
 func environment(id, title, name, unit, given string, values ...string) Sweep {

@@ -91,7 +91,7 @@ func (t *Tuner) round(ctx context.Context, c *course, round int) (broken error) 
 		if v.failed != "" {
 			continue
 		}
-		label := fmt.Sprintf("%-16s %-14s %d/%d", c.ID, c.Values[n].Name, round+1, t.Rounds)
+		label := fmt.Sprintf("%-19s %-14s %d/%d", c.ID, c.Values[n].Name, round+1, t.Rounds)
 		t.Progress(label + " …")
 		trial, begun := c.trial(&c.Values[n]), time.Now()
 		m, err := t.Measure(ctx, trial)
