@@ -95,6 +95,12 @@ func (t *Tuner) round(ctx context.Context, c *course, round int) (broken error) 
 		t.Progress(label + " …")
 		trial, begun := c.trial(&c.Values[n]), time.Now()
 		m, err := t.Measure(ctx, trial)
+		if err != nil && ctx.Err() == nil && !errors.Is(err, scenario.ErrLeftOut) {
+			// Once may be chance, such as a port that somebody took; twice is how
+			// it is.
+			t.Say(fmt.Sprintf("%s  failed, trying again: %v", label, err))
+			m, err = t.Measure(ctx, trial)
+		}
 		if ctx.Err() != nil {
 			return broken
 		}
