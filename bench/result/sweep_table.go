@@ -74,6 +74,6 @@ func (f *File) Add(other *File) {
 		}
 	}
 	for _, note := range other.Notes {
-		f.Notes = append(f.Notes, fmt.Sprintf("sweeps of %s: %s", other.StartedAt.Format("2006-01-02 15:04 MST"), note))
+		f.Notes = append(f.Notes, fmt.Sprintf("sweeps of %s, commit %s: %s", other.StartedAt.Format("2006-01-02 15:04 MST"), other.Commit, note))
 	}
 }
