@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -19,9 +20,10 @@ import (
 	"github.com/tocsin/tocsin/bench/sink"
 )
 
-// TestMain makes the test binary the sink and the process of a trial.
+// TestMain makes the test binary the sink, the process of a trial, and one that looks at
+// the network it has.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && slices.Contains([]string{"sink", "trial"}, os.Args[1]) {
+	if len(os.Args) > 1 && slices.Contains([]string{"sink", "trial", "inside"}, os.Args[1]) {
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 		defer stop()
 		if err := program(ctx, os.Args[1:]); err != nil {
@@ -34,6 +36,9 @@ func TestMain(m *testing.M) {
 }
 
 func program(ctx context.Context, args []string) error {
+	if args[0] == "inside" {
+		return inside()
+	}
 	var commands struct {
 		Sink  sink.Command `cmd:""`
 		Trial TrialCommand `cmd:""`
@@ -48,6 +53,34 @@ func program(ctx context.Context, args []string) error {
 	}
 	return command.Run()
 }
+
+// oddBacklog is no system's own.
+const oddBacklog = "77"
+
+// inside prints the backlog after it was set, once a connection over the loopback worked.
+func inside() error {
+	if err := raiseLoopback(); err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", "127.9.9.9:0")
+	if err != nil {
+		return err
+	}
+	defer listener.Close()
+	c, err := net.Dial("tcp", listener.Addr().String())
+	if err != nil {
+		return err
+	}
+	c.Close()
+	if err := (Setting{somaxconn, oddBacklog}).apply(); err != nil {
+		return err
+	}
+	value, err := os.ReadFile(backlogFile)
+	fmt.Print(string(value))
+	return err
+}
+
+const backlogFile = "/proc/sys/net/core/somaxconn"
 
 // newBench is one with the real engine, unless its binary is given.
 func newBench(t *testing.T, engine string) *Bench {
