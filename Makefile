@@ -18,7 +18,7 @@ QUEUE ?= embedded
 ARGS ?=
 SCENARIOS ?=
 SWEEPS ?=
-ROUNDS ?= 3
+ROUNDS ?=
 
 SERVICES := bin/with-services --rabbitmq --
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -71,15 +71,15 @@ bench-deps:
 
 .PHONY: bench
 bench: bench-deps build bin/tocsin-bench ## measure the engine beside raw sockets, about 20 minutes [SCENARIOS=w1,w5 ROUNDS=5]
-	@bin/tocsin-bench run --rounds $(ROUNDS) $(if $(SCENARIOS),--scenarios $(SCENARIOS)) $(ARGS)
+	@bin/tocsin-bench run $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SCENARIOS),--scenarios $(SCENARIOS)) $(ARGS)
 
 .PHONY: bench-quick
 bench-quick: bench-deps build bin/tocsin-bench ## the same with smaller sizes, within 90 s [SCENARIOS=w1,w5 ROUNDS=5]
-	@bin/tocsin-bench run --quick --rounds $(ROUNDS) $(if $(SCENARIOS),--scenarios $(SCENARIOS)) $(ARGS)
+	@bin/tocsin-bench run --quick $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SCENARIOS),--scenarios $(SCENARIOS)) $(ARGS)
 
 .PHONY: bench-tune
 bench-tune: build bin/tocsin-bench ## try socket, file and memory settings out, about 15 minutes [SWEEPS=dial_gate,gogc ROUNDS=5]
-	@bin/tocsin-bench tune --rounds $(ROUNDS) $(if $(SWEEPS),--sweeps $(SWEEPS)) $(ARGS)
+	@bin/tocsin-bench tune $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SWEEPS),--sweeps $(SWEEPS)) $(ARGS)
 
 .PHONY: vet
 vet: ## run go vet

@@ -37,9 +37,10 @@ const (
 
 // commands is the command line.
 type commands struct {
-	Run     runCommand     `cmd:"" help:"Run scenarios and write results.json."`
+	Run     runCommand     `cmd:"" help:"Run scenarios; write results.json and report.html."`
 	Tune    tuneCommand    `cmd:"" help:"Try settings out, one at a time."`
 	Compare compareCommand `cmd:"" help:"Print what moved between two results beyond the noise."`
+	Report  reportCommand  `cmd:"" help:"Draw results as one page for a browser."`
 	Floor   floor.Commands `cmd:"" hidden:"" help:"Do the work of a scenario with nothing around it."`
 	Sink    sink.Command   `cmd:"" hidden:"" help:"Be the far side of a scenario."`
 
@@ -65,7 +66,7 @@ func (e *exitError) Error() string { return e.err.Error() }
 func (e *exitError) Unwrap() error { return e.err }
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	code := Main(ctx, os.Args[1:], &program{os.Stdin, os.Stdout, os.Stderr, os.Environ()})
 	stop()
 	os.Exit(code)

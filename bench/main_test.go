@@ -37,6 +37,7 @@ func TestUsage(t *testing.T) {
 		"no rounds of it":    {[]string{"tune", "--rounds", "0"}, exitUsage, "--rounds"},
 		"no engine to tune":  {[]string{"tune", "--tocsin", "no/such/file", "--out", t.TempDir()}, exitUnavailable, "make build"},
 		"nothing to compare": {[]string{"compare", "no/such.json", "no/such.json"}, exitUsage, "no/such.json"},
+		"nothing to draw":    {[]string{"report", "no/such.json"}, exitUsage, "no/such.json"},
 		"no such floor":      {[]string{"floor", "sand"}, exitUsage, "sand"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -80,6 +81,24 @@ func TestCompareSaysWhatBecameWorse(t *testing.T) {
 	}
 }
 
+func TestReportIsDrawnAgain(t *testing.T) {
+	results := write(t, 100)
+	beside := filepath.Join(filepath.Dir(results), "report.html")
+	elsewhere := filepath.Join(t.TempDir(), "page.html")
+	for page, args := range map[string][]string{beside: {"report", results}, elsewhere: {"report", results, "-o", elsewhere}} {
+		code, stdout, stderr := bench(t, args...)
+		if code != 0 || strings.TrimSpace(stdout) != page {
+			t.Errorf("%q: exit code %d, %q, %q", args, code, stdout, stderr)
+		}
+		if text, err := os.ReadFile(page); err != nil || !strings.Contains(string(text), "w1") {
+			t.Errorf("%q: %v", args, err)
+		}
+	}
+	if code, _, stderr := bench(t, "report", results, "-o", "no/such/folder/page.html"); code != exitFailed || stderr == "" {
+		t.Errorf("no folder: exit code %d, %q", code, stderr)
+	}
+}
+
 func TestVerdict(t *testing.T) {
 	sound := &result.Scenario{ID: "w1", Met: true}
 	if err := verdict(&result.File{Scenarios: []*result.Scenario{sound}}); err != nil {
@@ -119,6 +138,10 @@ func TestInterruptionKeepsALink(t *testing.T) {
 	f, err := result.Read(filepath.Join(folder, "latest", "results.json"))
 	if err != nil || !f.Interrupted {
 		t.Errorf("%+v, %v", f, err)
+	}
+	page, err := os.ReadFile(filepath.Join(folder, "latest", "report.html"))
+	if err != nil || !strings.Contains(string(page), "interrupted") {
+		t.Errorf("the page: %v", err)
 	}
 	left, err := filepath.Glob(filepath.Join(folder, "*", ".work-*"))
 	if err != nil || len(left) > 0 {

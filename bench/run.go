@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/term"
 
+	"github.com/tocsin/tocsin/bench/report"
 	"github.com/tocsin/tocsin/bench/result"
 	"github.com/tocsin/tocsin/bench/run"
 	"github.com/tocsin/tocsin/bench/scenario"
@@ -20,7 +21,7 @@ import (
 
 type runCommand struct {
 	Scenarios []string `sep:"," placeholder:"ID,…" help:"Only these, as in w1,w5 or w3.resumed; all without it."`
-	Rounds    int      `default:"3" help:"Rounds of each, three at least for a spread that says something (3)."`
+	Rounds    *int     `placeholder:"N" help:"Rounds of each, three at least for a spread that says something (3; 2 with --quick)."`
 	Quick     bool     `help:"Smaller sizes, within 90 s; only ratios are judged."`
 	Out       string   `default:"bench/out" placeholder:"DIR" help:"Where results go, in a folder with the date (bench/out). Data is kept there while a scenario runs: its disk is what is measured."`
 	Tocsin    string   `placeholder:"FILE" help:"The engine's binary; tocsin beside this one without it."`
@@ -29,7 +30,7 @@ type runCommand struct {
 // Help is shown by --help.
 func (*runCommand) Help() string {
 	return `Each scenario measures the engine and, in turn with it, a floor that does the same work with nothing around it. ` +
-		`What counts is what the peers received. The table says what was reached and what was to be; results.json has all of it.
+		`What counts is what the peers received. The table says what was reached and what was to be; report.html shows it, results.json has all of it.
 
     tocsin-bench run
     tocsin-bench run --scenarios w1,w5 --rounds 5
@@ -45,7 +46,11 @@ func (c *runCommand) Run(ctx context.Context, p *program) (err error) {
 	if err != nil {
 		return &exitError{exitUsage, err}
 	}
-	if c.Rounds < 1 || c.Rounds > 100 {
+	rounds := scenario.Rounds(c.Quick)
+	if c.Rounds != nil {
+		rounds = *c.Rounds
+	}
+	if rounds < 1 || rounds > 100 {
 		return &exitError{exitUsage, errors.New("--rounds must be from 1 to 100")}
 	}
 	bench, engine, err := c.binaries()
@@ -64,17 +69,20 @@ func (c *runCommand) Run(ctx context.Context, p *program) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, rig.Close()) }()
-	name := filepath.Join(folder, "results.json")
-	b := &scenario.Bench{Rig: rig, Rounds: c.Rounds, Quick: c.Quick, Files: file.Machine.Limits.Files, Say: live.say,
+	name, page := filepath.Join(folder, "results.json"), filepath.Join(folder, "report.html")
+	b := &scenario.Bench{Rig: rig, Rounds: rounds, Quick: c.Quick, Files: file.Machine.Limits.Files, Say: live.say,
 		Save: func() error { return file.Write(name) }}
 	if c.Quick {
 		b.Limit = quickLimit
 	}
-	announce(live, file, chosen, c.Rounds)
+	announce(live, file, chosen, rounds)
 	measured := b.Run(ctx, chosen, file)
 	live.clear()
 	if measured != nil && !file.Interrupted {
 		return measured
+	}
+	if err := report.WriteFile(page, file); err != nil {
+		return err
 	}
 	if err := c.link(folder); err != nil {
 		return err
@@ -82,15 +90,16 @@ func (c *runCommand) Run(ctx context.Context, p *program) (err error) {
 	if err := file.Print(p.stdout); err != nil {
 		return err
 	}
-	fmt.Fprintf(p.stdout, "\n%s\n", name)
+	fmt.Fprintf(p.stdout, "\n%s\n%s\n", name, page)
 	if measured != nil {
 		return measured
 	}
 	return verdict(file)
 }
 
-// quickLimit leaves room, below 90 s, for the round that is under way then.
-const quickLimit = 80 * time.Second
+// quickLimit leaves room, below 90 s, for building and for the round that is under way
+// then, on a machine that is busy with other things.
+const quickLimit = 76 * time.Second
 
 // announce says beforehand what will happen and how long it takes.
 func announce(live *live, file *result.File, chosen []scenario.Scenario, rounds int) {

@@ -71,7 +71,7 @@ func ratioChart(title string, rows []ratio) *chart {
 			most = max(most, min(usable(v)*1.05, mostRatio))
 		}
 	}
-	c := &chart{Label: title, Width: width, Height: px(len(rows)*barRow + 44)}
+	c := &chart{Label: title, Width: width, Height: px(len(rows)*barRow + 50)}
 	a := area{left: 4, right: width - 8, top: 12, bottom: float64(len(rows)*barRow) + 16}
 	c.xAxis(&a, "engine ÷ floor (the floor is 1)", most)
 	c.line("one", a.x.at(1), a.top-4, a.x.at(1), a.bottom)
@@ -80,7 +80,7 @@ func ratioChart(title string, rows []ratio) *chart {
 		value := *r.goal.Value
 		class := "bar good"
 		switch {
-		case !r.goal.Judged:
+		case !r.goal.Judged || aimOnly(r.goal) && !r.goal.Aimed:
 			class = "bar none"
 		case !r.goal.Met:
 			class = "bar bad"
@@ -92,7 +92,9 @@ func ratioChart(title string, rows []ratio) *chart {
 		if value > a.x.most {
 			c.text("cut", "end", a.right-3, y+25, "»")
 		}
-		c.line("must", a.x.at(r.goal.Must), y+12, a.x.at(r.goal.Must), y+30)
+		if r.goal.Must > 0 {
+			c.line("must", a.x.at(r.goal.Must), y+12, a.x.at(r.goal.Must), y+30)
+		}
 		if r.goal.Aim != r.goal.Must {
 			c.line("aim", a.x.at(r.goal.Aim), y+12, a.x.at(r.goal.Aim), y+30)
 		}
@@ -128,7 +130,7 @@ func roundsChart(s *result.Scenario) *chart {
 	if most == 0 {
 		return nil
 	}
-	c := &chart{Label: fmt.Sprintf("Rounds: %s", name), Width: width, Height: px(len(all)*barRow + 44)}
+	c := &chart{Label: fmt.Sprintf("Rounds: %s", name), Width: width, Height: px(len(all)*barRow + 50)}
 	a := area{left: 8, right: width - 14, top: 12, bottom: float64(len(all)*barRow) + 16}
 	c.xAxis(&a, name+", "+unit, most*1.02)
 	for i, side := range all {

@@ -193,6 +193,14 @@ func number(f float64) string {
 	return result.Number(f)
 }
 
+// coarse is number with no more digits than CPU times are good for.
+func coarse(f float64) string {
+	if f >= 10 {
+		return number(math.Round(f))
+	}
+	return number(math.Round(f*10) / 10)
+}
+
 // short is for axes.
 func short(f float64) string {
 	for _, unit := range []struct {

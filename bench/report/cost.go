@@ -5,29 +5,29 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/tocsin/tocsin/bench/result"
 	"github.com/tocsin/tocsin/bench/run"
 )
 
-// peers is the name of the far side's process in results.
-const peers = "sink"
+// peers is what people call the far side's process.
+const peers = "peers"
 
 // processName is what people call a process.
 func processName(name string) string {
-	if name == peers {
-		return "peers"
+	switch name {
+	case "sink", "centre", "reader":
+		return peers
 	}
 	return name
 }
 
 // class is a process' or a side's colour.
 func class(name string) string {
-	switch name {
-	case "engine", "floor", "demo":
+	switch name = processName(name); name {
+	case "engine", "floor", "demo", peers:
 		return name
-	case peers:
-		return "peers"
 	}
 	return "other"
 }
@@ -50,6 +50,19 @@ func over(side *result.Side, of func(*result.Measurement) float64) float64 {
 // ownMicros is what a delivery cost the side's own process, in microseconds of CPU.
 func ownMicros(side *result.Side) float64 {
 	return over(side, func(m *result.Measurement) float64 { return micros(m.CPUS, m.Deliveries) })
+}
+
+// peersMicros is what a delivery cost the far side.
+func peersMicros(side *result.Side) float64 {
+	return over(side, func(m *result.Measurement) float64 {
+		seconds := 0.0
+		for name, u := range m.Processes {
+			if processName(name) == peers {
+				seconds += u.CPUS()
+			}
+		}
+		return micros(seconds, m.Deliveries)
+	})
 }
 
 // processMicros is what a delivery cost another process.
@@ -162,7 +175,11 @@ func newPart(s *result.Scenario, r row) part {
 		if p.Size != "" {
 			p.Size += ", "
 		}
-		p.Size += number(float64(s.Size[name])) + " " + name
+		unit := name
+		if s.Size[name] == 1 {
+			unit = strings.TrimSuffix(name, "s")
+		}
+		p.Size += number(float64(s.Size[name])) + " " + unit
 	}
 	if most := noise(s); most > 0 {
 		p.Noise = fmt.Sprintf("others took up to %.0f %% of the CPU", most)

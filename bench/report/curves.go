@@ -48,7 +48,7 @@ func latencyChart(s *result.Scenario) *chart {
 			}
 		}
 	}
-	if most == 0 || s.Engine == nil {
+	if most == 0 || s.Engine == nil || !timed(s.Engine) {
 		return nil
 	}
 	if s.Floor != nil || figure(&s.Engine.Figures, result.P99MS) > 0 {
@@ -76,6 +76,12 @@ func latencyChart(s *result.Scenario) *chart {
 		}
 	}
 	return c
+}
+
+// timed reports whether anything is known of how long deliveries took.
+func timed(side *result.Side) bool {
+	return figure(&side.Figures, result.P50MS) > 0 || figure(&side.Figures, result.P99MS) > 0 ||
+		slices.ContainsFunc(present(side.Rounds), func(m *result.Measurement) bool { return len(distribution(m)) > 0 })
 }
 
 func (c *chart) distributions(a *area, side *result.Side, class, of string) (any bool) {
@@ -142,7 +148,7 @@ func overTime(s *result.Scenario, label, yName string, of func(run.Sample) float
 		for _, name := range slices.Sorted(maps.Keys(m.Processes)) {
 			known := curve{processName(name), class(name), m.Processes[name].Series}
 			if side != s.Engine {
-				if name == peers {
+				if processName(name) == peers {
 					continue // much as in the engine's round
 				}
 				known.name, known.class = side.Name+" (floor)", "floor"

@@ -150,14 +150,17 @@ func newRow(s *result.Scenario, anchor string, quick bool) row {
 		Faults: [3]int{s.Lost, s.Duplicates, s.OrderViolations}, Broken: broken(s), Mark: markOf(s), Meaning: meaning(s, quick)}
 	if e := s.Engine; e != nil {
 		r.Engine, r.P50, r.P99, r.RSS = number(e.PerS), number(e.P50MS), number(e.P99MS), number(e.PeakRSSMB)
-		r.CPU[0], r.CPU[1] = number(ownMicros(e)), number(processMicros(e, peers))
+		r.CPU[0], r.CPU[1] = coarse(ownMicros(e)), coarse(peersMicros(e))
 		if len(present(e.Rounds)) > 1 {
 			r.Spread = percent(s.Spread)
 		}
 	}
 	if f := s.Floor; f != nil {
-		r.Floor, r.FloorName, r.FloorRSS = number(f.PerS), f.Name, number(f.PeakRSSMB)
-		r.CPU[2] = number(ownMicros(f))
+		r.Floor, r.FloorName = number(f.PerS), f.Name
+		if usable(f.PeakRSSMB) > 0 {
+			r.FloorRSS = number(f.PeakRSSMB)
+		}
+		r.CPU[2] = coarse(ownMicros(f))
 	}
 	if all := goals(s); len(all) > 0 {
 		first := all[0]

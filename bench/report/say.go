@@ -74,6 +74,9 @@ func goals(s *result.Scenario) []result.Goal {
 	return []result.Goal{g}
 }
 
+// aimOnly reports whether nothing must be reached, though something is aimed at.
+func aimOnly(g result.Goal) bool { return g.Must == 0 && g.Against != "" }
+
 func sign(g result.Goal) string {
 	if g.AtMost {
 		return "≤"
@@ -84,6 +87,9 @@ func sign(g result.Goal) string {
 // bounds says must and aim in few characters.
 func bounds(g result.Goal) string {
 	name, unit, _ := word(g.Of)
+	if aimOnly(g) {
+		return fmt.Sprintf("%s: aim %s", name, number(g.Aim))
+	}
 	text := fmt.Sprintf("%s %s %s", name, sign(g), number(g.Must))
 	if g.Against == "" && unit != "" {
 		text += " " + unit
@@ -96,6 +102,9 @@ func bounds(g result.Goal) string {
 
 func goalText(g result.Goal) string {
 	name, unit, _ := word(g.Of)
+	if aimOnly(g) {
+		return fmt.Sprintf("%s × %s, an aim alone", name, g.Against)
+	}
 	if g.Against != "" {
 		return fmt.Sprintf("%s %s %s × %s", name, sign(g), number(g.Must), g.Against)
 	}
@@ -108,6 +117,10 @@ func goalMark(g result.Goal) mark {
 		return mark{"none", "not measured"}
 	case !g.Judged:
 		return mark{"none", "not judged"}
+	case aimOnly(g) && g.Aimed:
+		return mark{"good", "✓ aim"}
+	case aimOnly(g):
+		return mark{"none", "not the aim"}
 	case !g.Met:
 		return mark{"bad", "✗ missed"}
 	case g.Aimed && g.Aim != g.Must:
@@ -116,7 +129,9 @@ func goalMark(g result.Goal) mark {
 	return mark{"good", "✓ must"}
 }
 
-func broken(s *result.Scenario) bool { return s.Lost != 0 || s.Duplicates != 0 || s.OrderViolations != 0 }
+func broken(s *result.Scenario) bool {
+	return s.Lost != 0 || s.Duplicates != 0 || s.OrderViolations != 0
+}
 
 // markOf is the verdict on a scenario.
 func markOf(s *result.Scenario) mark {
@@ -164,7 +179,7 @@ func verdict(scenarios []*result.Scenario) (text string, good bool) {
 	}
 	text = fmt.Sprintf("%d of %d scenarios are as they must be", sound, len(scenarios))
 	if len(failed) > 0 {
-		text += "; not so " + join(failed, ", ")
+		text += "; these are not: " + join(failed, ", ")
 	}
 	if open > 0 {
 		text += fmt.Sprintf("; %d could not be judged", open)
@@ -290,7 +305,7 @@ func warnings(f *result.File) (all []string) {
 	}
 	for _, note := range f.Notes {
 		if strings.Contains(note, "noisy") {
-			all = append(all, note)
+			all = append(all, strings.ToUpper(note[:1])+note[1:]+".")
 		}
 	}
 	return all

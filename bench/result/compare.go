@@ -25,8 +25,49 @@ type Move struct {
 // if the rounds within each agree.
 const leastNoise = 0.05
 
+// unknownNoise is taken where one round says nothing of the others.
+const unknownNoise = 0.25
+
+// crowded is from how many percent of the CPU, taken by others, absolute figures say
+// little.
+const crowded = 10
+
+// noise is the spread of a figure, or what is taken for it after one round alone.
+func (s *Side) noise(figure string) float64 {
+	if len(s.Rounds) < 2 {
+		return unknownNoise
+	}
+	return s.Spreads[figure]
+}
+
+// noise is that of the ratio.
+func (s *Scenario) noise() float64 {
+	noise := s.Spread
+	for _, side := range []*Side{s.Engine, s.Floor} {
+		if side != nil {
+			noise = max(noise, side.noise(s.RatioOf))
+		}
+	}
+	return noise
+}
+
+// foreign is the most that others took of the CPU in any round, in percent.
+func (f *File) foreign() (percent float64) {
+	for _, s := range f.Scenarios {
+		for _, side := range append([]*Side{s.Engine, s.Floor}, s.Others...) {
+			if side == nil {
+				continue
+			}
+			for _, m := range side.Rounds {
+				percent = max(percent, m.ForeignPercent)
+			}
+		}
+	}
+	return percent
+}
+
 // Compare returns what moved from one run to another by more than the larger of
-// their spreads, and at least 5 %. Ratios are always compared, other figures only
+// their spreads, and at least 5 %; a side with one round counts as spread by 25 %. Ratios are always compared, other figures only
 // between runs on the same machine. notes say what could not be compared.
 func Compare(before, then *File) (moves []Move, notes []string) {
 	same := before.Machine.Name == then.Machine.Name && before.Machine.CPU == then.Machine.CPU
@@ -35,6 +76,14 @@ func Compare(before, then *File) (moves []Move, notes []string) {
 	}
 	if before.Quick != then.Quick {
 		return nil, append(notes, "one of the runs is a quick one: their sizes differ and they can't be compared")
+	}
+	for _, run := range []struct {
+		name string
+		file *File
+	}{{"first", before}, {"second", then}} {
+		if percent := run.file.foreign(); same && percent > crowded {
+			notes = append(notes, fmt.Sprintf("other processes took up to %.0f %% of the CPU during the %s run: ratios and cpu_us say more than rates and times", percent, run.name))
+		}
 	}
 	old := make(map[string]*Scenario)
 	for _, s := range before.Scenarios {
@@ -69,7 +118,7 @@ func compare(was, is *Scenario, same bool) (moves []Move) {
 		moves = append(moves, Move{is.ID, figure, before, then, noise, then > before == smaller})
 	}
 	if was.Ratio != nil && is.Ratio != nil && was.RatioOf == is.RatioOf {
-		consider("ratio", *was.Ratio, *is.Ratio, max(was.Spread, is.Spread), is.RatioOf != PerS)
+		consider("ratio", *was.Ratio, *is.Ratio, max(was.noise(), is.noise()), is.RatioOf != PerS)
 	}
 	// What goes wrong has no noise.
 	for _, fault := range []struct {
@@ -85,9 +134,9 @@ func compare(was, is *Scenario, same bool) (moves []Move) {
 	}
 	for _, figure := range []string{PerS, P99MS, PeakRSSMB} {
 		consider(figure, was.Engine.Figure(figure), is.Engine.Figure(figure),
-			max(was.Engine.Spreads[figure], is.Engine.Spreads[figure]), figure != PerS)
+			max(was.Engine.noise(figure), is.Engine.noise(figure)), figure != PerS)
 	}
-	consider("cpu_us", was.Engine.cpuMicros(), is.Engine.cpuMicros(), max(was.Engine.Spreads[CPUS], is.Engine.Spreads[CPUS]), true)
+	consider("cpu_us", was.Engine.cpuMicros(), is.Engine.cpuMicros(), max(was.Engine.noise(CPUS), is.Engine.noise(CPUS)), true)
 	return moves
 }
 
@@ -95,6 +144,9 @@ func compare(was, is *Scenario, same bool) (moves []Move) {
 func PrintMoves(out io.Writer, moves []Move, notes []string) error {
 	var b strings.Builder
 	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
+	if len(moves) > 0 {
+		fmt.Fprintln(t, "\tfigure\tbefore\tthen\tchange\tnoise\t")
+	}
 	for _, m := range moves {
 		mark := "better"
 		if m.Worse {
@@ -104,7 +156,7 @@ func PrintMoves(out io.Writer, moves []Move, notes []string) error {
 		if m.Before != 0 {
 			change = fmt.Sprintf("%+.1f%%", (m.Then/m.Before-1)*100)
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t→ %s\t%s\t(noise %.0f%%)\t%s\n", m.Scenario, m.Figure, Number(m.Before), Number(m.Then), change, m.Noise*100, mark)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%.0f%%\t%s\n", m.Scenario, m.Figure, Number(m.Before), Number(m.Then), change, m.Noise*100, mark)
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -113,7 +165,7 @@ func PrintMoves(out io.Writer, moves []Move, notes []string) error {
 		b.WriteString("Nothing moved beyond the noise.\n")
 	}
 	for _, n := range notes {
-		fmt.Fprintf(&b, "%s\n", n)
+		fmt.Fprintf(&b, "note: %s\n", n)
 	}
 	_, err := io.WriteString(out, b.String())
 	return err

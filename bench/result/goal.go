@@ -10,8 +10,9 @@ type Goal struct {
 	// figure itself.
 	Against string `json:"against,omitempty"`
 	// AtMost is for figures that should be small.
-	AtMost bool    `json:"at_most"`
-	Must   float64 `json:"must"`
+	AtMost bool `json:"at_most"`
+	// Must is 0 for a ratio that is only aimed at.
+	Must float64 `json:"must"`
 	// Aim is Must where nothing further is asked for.
 	Aim float64 `json:"aim"`
 	// Value is what was reached; null if a side is missing.
@@ -58,6 +59,9 @@ func (g *Goal) String() string {
 		sign = "≤"
 	}
 	text := fmt.Sprintf("%s %s %s", g.Of, sign, Number(g.Must))
+	if g.Must == 0 {
+		return fmt.Sprintf("%s × %s, aimed at", g.Of, g.Against)
+	}
 	if g.Against != "" {
 		text += " × " + g.Against
 	}

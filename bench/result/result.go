@@ -12,8 +12,10 @@ package result
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/tocsin/tocsin/bench/run"
@@ -169,12 +171,48 @@ func Read(name string) (*File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the results: %w", err)
 	}
-	var f File
-	if err := json.Unmarshal(text, &f); err != nil {
+	f, err := Parse(text)
+	if err != nil {
 		return nil, fmt.Errorf("%s holds no results of a benchmark: %w", name, err)
 	}
+	return f, nil
+}
+
+// Parse reads what is in such a file. It has no scenario, side, round or sweep that is
+// null where there should be one, and names no figure that there isn't.
+func Parse(text []byte) (*File, error) {
+	var f File
+	if err := json.Unmarshal(text, &f); err != nil {
+		return nil, err
+	}
 	if f.StartedAt.IsZero() {
-		return nil, fmt.Errorf("%s holds no results of a benchmark: it has no started_at", name)
+		return nil, errors.New("it has no started_at")
+	}
+	if err := f.check(); err != nil {
+		return nil, err
 	}
 	return &f, nil
+}
+
+// check finds what those who read results don't expect.
+func (f *File) check() error {
+	if slices.Contains(f.Scenarios, nil) || slices.Contains(f.Sweeps, nil) {
+		return errors.New("a scenario or sweep of it is null")
+	}
+	for _, s := range f.Scenarios {
+		if slices.Contains(s.Others, nil) {
+			return fmt.Errorf("a floor of %q is null", s.ID)
+		}
+		for _, side := range append([]*Side{s.Engine, s.Floor}, s.Others...) {
+			if side != nil && slices.Contains(side.Rounds, nil) {
+				return fmt.Errorf("a round of %q is null", s.ID)
+			}
+		}
+		for _, g := range s.Goals {
+			if !slices.Contains(figures[:], g.Of) {
+				return fmt.Errorf("a goal of %q is for %q, which is no figure", s.ID, g.Of)
+			}
+		}
+	}
+	return nil
 }

@@ -3,6 +3,7 @@ package result
 import (
 	"bytes"
 	"encoding/json"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -172,6 +173,20 @@ func TestCompare(t *testing.T) {
 	if moves, notes := Compare(base(), quick); len(moves) > 0 || len(notes) != 1 {
 		t.Errorf("with a quick run: %v, %v", moves, notes)
 	}
+	single, slower := file(sample(700, 1000, 800)), file(sample(560, 1000, 800))
+	for _, f := range []*File{single, slower} {
+		e := f.Scenarios[0].Engine
+		*e = *NewSide("engine", e.Rounds[1:2])
+		f.Scenarios[0].Judge(goals, false)
+	}
+	if got := moved(single, slower); got != "" { // a fifth slower
+		t.Errorf("after one round: %s", got)
+	}
+	busy := base()
+	busy.Scenarios[0].Floor.Rounds[0].ForeignPercent = 60
+	if moves, notes := Compare(base(), busy); len(moves) > 0 || len(notes) != 1 || !strings.Contains(notes[0], "60 %") || !strings.Contains(notes[0], "second") {
+		t.Errorf("on a busy machine: %v, %q", moves, notes)
+	}
 	other := file(&Scenario{ID: "w2", Engine: sample(1, 0, 0).Engine})
 	if moves, notes := Compare(base(), other); len(moves) > 0 || len(notes) != 2 {
 		t.Errorf("of other scenarios: %v, %v", moves, notes)
@@ -232,12 +247,38 @@ func TestNames(t *testing.T) {
 	if err != nil || back.Scenarios[0].Engine.PerS != 700 || *back.Scenarios[0].Ratio != 0.7 {
 		t.Errorf("read back: %+v, %v", back, err)
 	}
-	for content, words := range map[string]string{"{}": "no started_at", "[": "holds no results"} {
+	for content, words := range map[string]string{"{}": "no started_at", "[": "holds no results",
+		`{"started_at":"2026-11-21T05:00:00Z","scenarios":[null]}`:                                     "null",
+		`{"started_at":"2026-11-21T05:00:00Z","scenarios":[{"engine":{"rounds":[null]}}]}`:             "null",
+		`{"started_at":"2026-11-21T05:00:00Z","scenarios":[{"id":"w1","goals":[{"of":"happiness"}]}]}`: "happiness"} {
 		os.WriteFile(name, []byte(content), 0o600)
 		if _, err := Read(name); err == nil || !strings.Contains(err.Error(), words) {
 			t.Errorf("%q was read: %v", content, err)
 		}
 	}
+}
+
+// FuzzParse holds whatever can be read against itself, and prints it.
+func FuzzParse(f *testing.F) {
+	for _, seed := range []*File{file(sample(700, 1000, 800)), file(), {StartedAt: time.Unix(0, 0)}} {
+		text, err := json.Marshal(seed)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, content []byte) {
+		read, err := Parse(content)
+		if err != nil {
+			return
+		}
+		if moves, _ := Compare(read, read); len(moves) > 0 {
+			t.Errorf("it differs from itself: %+v", moves)
+		}
+		if err := read.Print(io.Discard); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func TestTable(t *testing.T) {

@@ -39,13 +39,21 @@ func (f *File) Print(out io.Writer) error {
 	if err := t.Flush(); err != nil {
 		return err
 	}
+	var notes []string
+	of := make(map[string][]string) // the scenarios that have a note
 	for _, s := range f.Scenarios {
-		for _, note := range s.Notes {
-			fmt.Fprintf(&b, "\n%s: %s", s.ID, note)
-		}
 		if s.Error != "" {
 			fmt.Fprintf(&b, "\n%s FAILED: %s", s.ID, s.Error)
 		}
+		for _, note := range s.Notes {
+			if of[note] == nil {
+				notes = append(notes, note)
+			}
+			of[note] = append(of[note], s.ID)
+		}
+	}
+	for _, note := range notes {
+		fmt.Fprintf(&b, "\n%s: %s", strings.Join(of[note], ", "), note)
 	}
 	for _, note := range f.Notes {
 		fmt.Fprintf(&b, "\n%s", note)
@@ -75,12 +83,20 @@ func (s *Scenario) print(t io.Writer) {
 			fmt.Fprint(t, "\t\t\t\t\t")
 		}
 		if i == 0 {
-			fmt.Fprintf(t, "%.0f%%\t%d/%d/%d\t", s.Spread*100, s.Lost, s.Duplicates, s.OrderViolations)
+			fmt.Fprintf(t, "%s\t%d/%d/%d\t", s.spread(), s.Lost, s.Duplicates, s.OrderViolations)
 		} else {
 			fmt.Fprint(t, "\t\t")
 		}
 		fmt.Fprintln(t)
 	}
+}
+
+// spread is a dash where one round alone says nothing of it.
+func (s *Scenario) spread() string {
+	if s.Engine == nil || len(s.Engine.Rounds) < 2 {
+		return "–"
+	}
+	return fmt.Sprintf("%.0f%%", s.Spread*100)
 }
 
 // micros is the CPU time a delivery of both sides.
@@ -107,7 +123,13 @@ func (g *Goal) print(t io.Writer) {
 	if g.Value != nil {
 		value = Number(*g.Value)
 	}
+	must := sign + " " + Number(g.Must)
 	switch {
+	case g.Judged && g.Must == 0:
+		must, met = "–", "not the aim"
+		if g.Aimed {
+			met = "aim"
+		}
 	case g.Judged && !g.Met:
 		met = "NO"
 	case g.Judged && g.Aimed:
@@ -115,5 +137,5 @@ func (g *Goal) print(t io.Writer) {
 	case g.Judged:
 		met = "yes"
 	}
-	fmt.Fprintf(t, "%s\t%s\t%s %s\t%s\t%s\t", what, value, sign, Number(g.Must), Number(g.Aim), met)
+	fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t", what, value, must, Number(g.Aim), met)
 }

@@ -38,7 +38,7 @@ func program(kind string) {
 	case "stubborn":
 		signal.Ignore(syscall.SIGTERM)
 		fmt.Println("ready")
-		select {}
+		time.Sleep(time.Hour) // select {} would be a deadlock, of which the runtime ends it
 	case "work":
 		held := make([]byte, 64<<20)
 		fmt.Println("ready")

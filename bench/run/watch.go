@@ -37,10 +37,15 @@ type Sample struct {
 }
 
 const (
-	sampleEvery = 200 * time.Millisecond
+	// sampleEvery is how often samples are taken in the beginning: quick rounds are
+	// over within tenths of a second.
+	sampleEvery = 20 * time.Millisecond
 	// maxSamples bounds a series; a longer one is thinned out to half, again and
-	// again.
+	// again, and grows half as fast from then on.
 	maxSamples = 600
+	// samplingShare is the part of a core's time, as in one of so many, that
+	// sampling may take.
+	samplingShare = 100
 )
 
 // Watch is one measured phase of some processes.
@@ -75,20 +80,18 @@ func Observe(processes ...*Process) *Watch {
 }
 
 func (w *Watch) run() {
-	ticker := time.NewTicker(sampleEvery)
-	defer ticker.Stop()
-	for every, n := 1, 0; ; n++ {
-		if n%every == 0 {
-			w.sample(time.Now())
-			if len(w.watched) > 0 && len(w.watched[0].usage.Series) >= maxSamples {
-				every *= 2
-				for _, p := range w.watched {
-					p.thin()
-				}
+	every := sampleEvery
+	for {
+		begun := time.Now()
+		w.sample(begun)
+		if len(w.watched) > 0 && len(w.watched[0].usage.Series) >= maxSamples {
+			every *= 2
+			for _, p := range w.watched {
+				p.thin()
 			}
 		}
 		select {
-		case <-ticker.C:
+		case <-time.After(max(every, samplingShare*time.Since(begun))):
 		case <-w.stop:
 			return
 		}

@@ -107,7 +107,7 @@ func (b *Bench) measure(ctx context.Context, s *Scenario, until time.Time) (resu
 	all := contestants(s)
 	for round := range b.Rounds {
 		if b.Limit > 0 && round > 0 && time.Now().After(until) {
-			b.Rig.note(fmt.Sprintf("%d of %d rounds: its share of %v was over", round, b.Rounds, b.Limit))
+			b.Rig.note(fmt.Sprintf("%d of %d rounds, so that all scenarios end within %v", round, b.Rounds, b.Limit))
 			break
 		}
 		turn := slices.Clone(all)
@@ -205,7 +205,7 @@ func (b *Bench) results(s *Scenario, all []*contestant, size Size) []*result.Sce
 			}
 		}
 		if busy := foreign(r); busy > noisy {
-			r.Notes = append(r.Notes, fmt.Sprintf("processes that have no part in this took up to %.0f %% of the CPU meanwhile: figures are noisy", busy))
+			r.Notes = append(r.Notes, fmt.Sprintf("other processes took more than %d %% of the CPU meanwhile: figures are noisy", about(busy)))
 		}
 		r.Judge(res.Goals, b.Quick)
 		if r.Engine != nil || r.Error != "" {
@@ -218,6 +218,17 @@ func (b *Bench) results(s *Scenario, all []*contestant, size Size) []*result.Sce
 
 // noisy is how many percent of the CPU others may take without a word.
 const noisy = 5
+
+// about rounds down to one of a few figures, so that scenarios with the same trouble
+// share a line.
+func about(percent float64) int {
+	for _, least := range []int{50, 25, 10} {
+		if percent > float64(least) {
+			return least
+		}
+	}
+	return noisy
+}
 
 // foreign is the most that others took of the CPU in any round.
 func foreign(s *result.Scenario) (percent float64) {

@@ -37,7 +37,7 @@ func TestTheTable(t *testing.T) {
 			}
 		}
 	}
-	for id := range strings.FieldsSeq("w1 w2 w3.cold w3.resumed w4 w5.embedded w5.rabbitmq w6 p1 i1.http i1.amqp x1") {
+	for id := range strings.FieldsSeq("w1 w2 w3.cold w3.resumed w4 w5.embedded w5.rabbitmq w6 m1 s1 s1.20ms f1.200x50 f1.304x50 f1.200x1000 f1.304x1000 p1 i1.http i1.amqp x1") {
 		if !seen[id] {
 			t.Errorf("%s is missing", id)
 		}
@@ -102,9 +102,9 @@ func TestQuickFitsIntoItsTime(t *testing.T) {
 	}
 	var expected time.Duration
 	for _, s := range quick {
-		expected += s.Expected(3, true)
+		expected += s.Expected(Rounds(true), true)
 	}
-	if expected > 85*time.Second {
+	if expected > 75*time.Second {
 		t.Errorf("a quick run is to take %v", expected)
 	}
 }

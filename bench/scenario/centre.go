@@ -8,7 +8,9 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tocsin/tocsin/bench/result"
 	"github.com/tocsin/tocsin/bench/run"
+	"github.com/tocsin/tocsin/bench/sink"
 	"github.com/tocsin/tocsin/internal/peer"
 )
 
@@ -34,6 +36,8 @@ type centreReport struct {
 	WallS float64 `json:"wall_s"`
 	P50MS float64 `json:"p50_ms"`
 	P99MS float64 `json:"p99_ms"`
+	// Latency is their distribution.
+	Latency []result.Quantile `json:"latency"`
 }
 
 // CentreCommand is an SMS centre, in a process of its own: it says where it listens in
@@ -91,6 +95,11 @@ func reportOf(smsc *peer.SMSC, q centreQuestion) centreReport {
 	if len(took) > 0 {
 		slices.Sort(took)
 		ms := func(percent int) float64 { return float64(took[(len(took)*percent+99)/100-1].Microseconds()) / 1000 }
+		all := sink.NewHistogram()
+		for _, d := range took {
+			_ = all.RecordValue(min(d.Microseconds(), all.HighestTrackableValue()))
+		}
+		report.Latency = quantiles(all)
 		report.P50MS, report.P99MS, report.WallS = ms(50), ms(99), took[len(took)-1].Seconds()
 	}
 	return report

@@ -49,7 +49,7 @@ func TestTheCentreTellsWhatCame(t *testing.T) {
 	if r.Delivered != 20 || r.Duplicates+r.OrderViolations+r.Invalid != 0 || r.WallS > elapsed || r.P50MS < 30 || r.P99MS < r.P50MS || r.WallS*1000 < r.P99MS {
 		t.Errorf("%+v in %v s", r, elapsed)
 	}
-	if r := question(centreQuestion{"C-1", since}); r != (centreReport{}) {
+	if r := question(centreQuestion{"C-1", since}); r.Delivered != 0 || r.Latency != nil {
 		t.Errorf("an incident that nobody told: %+v", r)
 	}
 	ask.Close()

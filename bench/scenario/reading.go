@@ -38,7 +38,7 @@ type view struct {
 func views() []view {
 	return []view{
 		{"f1.200x50", "feed GETs, 200, 50 connections", 50, false, true},
-		{"f1.304x50", "feed GETs, 304, 50 connections", 50, true, true},
+		{"f1.304x50", "feed GETs, 304, 50 connections", 50, true, false},
 		{"f1.200x1000", "feed GETs, 200, 1,000 connections", 1000, false, false},
 		{"f1.304x1000", "feed GETs, 304, 1,000 connections", 1000, true, false},
 	}
@@ -49,7 +49,7 @@ func readers() Scenario {
 	// document is what the engine served last: nginx serves the same bytes.
 	var document []byte
 	s := Scenario{
-		ID: "f1", Title: "feed GETs, 18 KB", Full: Size{Seconds: 3}, Quick: Size{Seconds: 1}, FullS: 32, QuickS: 8,
+		ID: "f1", Title: "feed GETs, 18 KB", Full: Size{Seconds: 3}, Quick: Size{Seconds: 1}, FullS: 32, QuickS: 3,
 		Engine: func(ctx context.Context, r *Rig, size Size) (found Found, err error) {
 			found, document, err = feedEngine(ctx, r, size)
 			return found, err
@@ -98,6 +98,9 @@ func (v *view) read(ctx context.Context, r *Rig, size Size, url string, servers 
 	if err != nil {
 		return nil, err
 	}
+	// Who is a floor elsewhere only reads here.
+	m.Processes["reader"] = m.Processes["floor"]
+	delete(m.Processes, "floor")
 	m.CPUS, m.PeakRSSMB = 0, 0
 	for _, s := range servers {
 		u := m.Processes[s.Name]

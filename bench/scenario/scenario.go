@@ -117,6 +117,15 @@ func (s *Scenario) size(quick bool) Size {
 	return s.Full
 }
 
+// Rounds is how many there are of each scenario if nobody says otherwise. Quick runs
+// have fewer: ratios are what they are for, and there is no time for a third.
+func Rounds(quick bool) int {
+	if quick {
+		return 2
+	}
+	return 3
+}
+
 // Expected is how long so many rounds take, about.
 func (s *Scenario) Expected(rounds int, quick bool) time.Duration {
 	seconds := s.FullS

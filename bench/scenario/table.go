@@ -14,7 +14,7 @@ func Table() []Scenario {
 		many("w5.rabbitmq", "RabbitMQ", true, 0.35, 0.45),
 		mails(),
 		messages("s1", 0, Size{Targets: 100_000}, Size{Targets: 10_000}),
-		messages("s1.20ms", 20*time.Millisecond, Size{Targets: 20_000}, Size{Targets: 5_000}),
+		messages("s1.20ms", 20*time.Millisecond, Size{Targets: 20_000}, Size{Targets: 2_500}),
 		readers(),
 		planning(),
 		intakeHTTP(),

@@ -2,11 +2,11 @@ package sqlitedb
 
 import (
 	"context"
-	"database/sql/driver"
 	"errors"
 	"fmt"
-	"io"
 	"time"
+
+	"zombiezen.com/go/sqlite"
 )
 
 // conn is one connection with its prepared statements. It goes around
@@ -14,76 +14,132 @@ import (
 // the statements of the ledger (see BenchmarkSettle). One goroutine uses it at a
 // time.
 type conn struct {
-	driver.Conn
+	*sqlite.Conn
 	statements map[string]*statement
-	args       []driver.NamedValue // reused between executions
-	open       []*Rows             // of the current transaction
+	open       []*Rows // of the current transaction
 }
 
 type statement struct {
-	driver.Stmt
-	busy bool
+	*sqlite.Stmt
+	arguments int
+	busy      bool
 }
 
-func connect(ctx context.Context, from driver.Connector) (*conn, error) {
-	c, err := from.Connect(ctx)
+// connect opens the file and sets pragmas, each as in "busy_timeout(100)".
+func connect(file string, flags sqlite.OpenFlags, pragmas []string) (*conn, error) {
+	opened, err := sqlite.OpenConn(file, flags|sqlite.OpenURI)
 	if err != nil {
 		return nil, err
 	}
-	return &conn{Conn: c, statements: make(map[string]*statement)}, nil
+	c := &conn{Conn: opened, statements: make(map[string]*statement)}
+	for _, p := range pragmas {
+		if err := c.pragma(p); err != nil {
+			return nil, errors.Join(fmt.Errorf("set %s: %w", p, err), c.close())
+		}
+	}
+	return c, nil
 }
 
-// prepare returns the cached statement. Every query text of this program is one
-// of a fixed number, so the cache is bounded.
-func (c *conn) prepare(query string) (*statement, error) {
-	if s := c.statements[query]; s != nil {
-		return s, nil
-	}
-	prepared, err := c.Prepare(query)
+func (c *conn) pragma(set string) error {
+	s, _, err := c.PrepareTransient("PRAGMA " + set)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	s := &statement{Stmt: prepared}
-	c.statements[query] = s
-	return s, nil
+	for more := true; more && err == nil; {
+		more, err = s.Step()
+	}
+	return errors.Join(err, s.Finalize())
 }
 
-func (c *conn) exec(ctx context.Context, query string, args []any) (int64, error) {
-	s, err := c.prepare(query)
-	if err != nil {
-		return 0, err
-	}
-	bound, err := c.bind(args)
-	if err != nil {
-		return 0, err
-	}
-	result, err := s.Stmt.(driver.StmtExecContext).ExecContext(ctx, bound)
-	if err != nil {
-		return 0, err
-	}
-	return result.RowsAffected()
-}
-
-func (c *conn) query(ctx context.Context, query string, args []any) (*Rows, error) {
-	s, err := c.prepare(query)
-	if err != nil {
-		return nil, err
+// prepare returns the cached statement with its arguments bound. Every query text
+// of this program is one of a fixed number, so the cache is bounded.
+func (c *conn) prepare(query string, args []any) (*statement, error) {
+	s := c.statements[query]
+	if s == nil {
+		prepared, rest, err := c.PrepareTransient(query)
+		if err != nil {
+			return nil, err
+		}
+		if rest > 0 {
+			return nil, errors.Join(errors.New("a query has to be one statement"), prepared.Finalize())
+		}
+		s = &statement{Stmt: prepared, arguments: prepared.BindParamCount()}
+		c.statements[query] = s
 	}
 	if s.busy {
 		return nil, errors.New("a query is run again inside itself: read its rows to the end first")
 	}
-	bound, err := c.bind(args)
-	if err != nil {
-		return nil, err
+	return s, s.bind(args)
+}
+
+// bind gives every parameter a value: those of the last execution are still there.
+func (s *statement) bind(args []any) error {
+	if len(args) != s.arguments {
+		return fmt.Errorf("%d arguments for %d parameters", len(args), s.arguments)
 	}
-	rows, err := s.Stmt.(driver.StmtQueryContext).QueryContext(ctx, bound)
+	for i, a := range args {
+		i++
+		switch a := a.(type) {
+		case nil:
+			s.BindNull(i)
+		case int:
+			s.BindInt64(i, int64(a))
+		case int64:
+			s.BindInt64(i, a)
+		case bool:
+			s.BindBool(i, a)
+		case float64:
+			s.BindFloat(i, a)
+		case string:
+			s.BindText(i, a)
+		case []byte:
+			if a == nil {
+				s.BindNull(i)
+			} else {
+				s.BindBytes(i, a)
+			}
+		case time.Time:
+			if a.IsZero() {
+				s.BindNull(i)
+			} else {
+				s.BindInt64(i, a.UnixMicro())
+			}
+		default:
+			return fmt.Errorf("argument %d: %T is no type of the database", i, a)
+		}
+	}
+	return nil
+}
+
+func (c *conn) exec(query string, args ...any) (int64, error) {
+	s, err := c.prepare(query, args)
+	if err != nil {
+		return 0, err
+	}
+	for more := true; more; {
+		if more, err = s.Step(); err != nil {
+			return 0, err
+		}
+	}
+	return int64(c.Changes()), s.Reset()
+}
+
+func (c *conn) query(query string, args ...any) (*Rows, error) {
+	s, err := c.prepare(query, args)
 	if err != nil {
 		return nil, err
 	}
 	s.busy = true
-	r := &Rows{rows: rows, statement: s, values: make([]driver.Value, len(rows.Columns()))}
+	r := &Rows{s: s}
 	c.open = append(c.open, r)
 	return r, nil
+}
+
+// within ends what runs on the connection when ctx ends, until the function it
+// returns is called.
+func (c *conn) within(ctx context.Context) func() {
+	c.SetInterrupt(ctx.Done())
+	return func() { c.SetInterrupt(nil) }
 }
 
 // closeRows ends what a job left open.
@@ -95,38 +151,11 @@ func (c *conn) closeRows() {
 	c.open = c.open[:0]
 }
 
-func (c *conn) bind(args []any) ([]driver.NamedValue, error) {
-	c.args = c.args[:0]
-	for i, a := range args {
-		v, err := value(a)
-		if err != nil {
-			return nil, fmt.Errorf("argument %d: %w", i+1, err)
-		}
-		c.args = append(c.args, driver.NamedValue{Ordinal: i + 1, Value: v})
-	}
-	return c.args, nil
-}
-
-func value(a any) (driver.Value, error) {
-	switch a := a.(type) {
-	case nil, int64, string, []byte, bool, float64:
-		return a, nil
-	case int:
-		return int64(a), nil
-	case time.Time:
-		if a.IsZero() {
-			return nil, nil
-		}
-		return a.UnixMicro(), nil
-	}
-	return nil, fmt.Errorf("%T is no type of the database", a)
-}
-
 func (c *conn) close() error {
 	c.closeRows()
 	var errs []error
 	for _, s := range c.statements {
-		errs = append(errs, s.Close())
+		errs = append(errs, s.Finalize())
 	}
 	return errors.Join(append(errs, c.Conn.Close())...)
 }
@@ -136,9 +165,10 @@ func (c *conn) close() error {
 type Tx struct{ c *conn }
 
 // Exec runs a statement and returns how many rows it changed. Arguments are nil,
-// int, int64, float64, bool, string, []byte and time.Time.
+// int, int64, float64, bool, string, []byte and time.Time, as many as the statement
+// has parameters.
 func (tx *Tx) Exec(query string, args ...any) (int64, error) {
-	n, err := tx.c.exec(context.Background(), query, args)
+	n, err := tx.c.exec(query, args...)
 	return n, decided("write to the database", err)
 }
 
@@ -146,20 +176,19 @@ func (tx *Tx) Exec(query string, args ...any) (int64, error) {
 // have to be closed before the same query is run again; the end of the
 // transaction closes the rest.
 func (tx *Tx) Query(query string, args ...any) *Rows {
-	rows, err := tx.c.query(context.Background(), query, args)
+	rows, err := tx.c.query(query, args...)
 	if err != nil {
 		return &Rows{err: err, done: true}
 	}
 	return rows
 }
 
-// Rows is what a query found, row by row.
+// Rows is what a query found, row by row. Columns are those of the row that Next
+// went to last, and only until it is called again.
 type Rows struct {
-	rows      driver.Rows
-	statement *statement
-	values    []driver.Value
-	err       error
-	done      bool
+	s    *statement
+	err  error
+	done bool
 }
 
 // Next goes to the next row. It returns false, and frees the query, at the end and
@@ -168,13 +197,11 @@ func (r *Rows) Next() bool {
 	if r.done {
 		return false
 	}
-	err := r.rows.Next(r.values)
-	if err == nil {
+	more, err := r.s.Step()
+	if more {
 		return true
 	}
-	if !errors.Is(err, io.EOF) {
-		r.err = err
-	}
+	r.err = err
 	r.Close()
 	return false
 }
@@ -185,36 +212,35 @@ func (r *Rows) Close() {
 		return
 	}
 	r.done = true
-	if err := r.rows.Close(); err != nil && r.err == nil {
+	// Reset repeats the error of the last step, which is known already.
+	if err := r.s.Reset(); err != nil && r.err == nil {
 		r.err = err
 	}
-	r.statement.busy = false
+	r.s.busy = false
 }
 
 // Err returns why the query failed or stopped early, nil if it didn't.
 func (r *Rows) Err() error { return decided("read from the database", r.err) }
 
-// Int returns column i of the current row, 0 if it is NULL or no number.
-func (r *Rows) Int(i int) int64 {
-	n, _ := r.values[i].(int64)
-	return n
-}
+// Int returns column i of the current row, 0 if it is NULL.
+func (r *Rows) Int(i int) int64 { return r.s.ColumnInt64(i) }
 
 // Bool returns whether column i is a number other than 0.
 func (r *Rows) Bool(i int) bool { return r.Int(i) != 0 }
 
 // Null returns whether column i is NULL.
-func (r *Rows) Null(i int) bool { return r.values[i] == nil }
+func (r *Rows) Null(i int) bool { return r.s.ColumnIsNull(i) }
 
-// Text returns column i, "" if it is NULL or no text.
-func (r *Rows) Text(i int) string {
-	s, _ := r.values[i].(string)
-	return s
-}
+// Text returns column i, "" if it is NULL.
+func (r *Rows) Text(i int) string { return r.s.ColumnText(i) }
 
-// Blob returns column i; it belongs to the caller.
+// Blob returns column i, nil if it is NULL; it belongs to the caller.
 func (r *Rows) Blob(i int) []byte {
-	b, _ := r.values[i].([]byte)
+	if r.Null(i) {
+		return nil
+	}
+	b := make([]byte, r.s.ColumnLen(i))
+	r.s.ColumnBytes(i, b)
 	return b
 }
 

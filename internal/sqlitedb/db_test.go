@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"zombiezen.com/go/sqlite"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -254,16 +255,12 @@ func TestAJobThatHasBegunIsWaitedFor(t *testing.T) {
 func TestALockedFileIsWaitedFor(t *testing.T) {
 	dir := t.TempDir()
 	db := open(t, Options{Dir: dir})
-	from, err := connector(filepath.Join(dir, "tocsin.db"), []string{"busy_timeout(1000)"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	other, err := connect(t.Context(), from)
+	other, err := connect(uri(filepath.Join(dir, "tocsin.db"), nil), sqlite.OpenReadWrite, []string{"busy_timeout(1000)"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer other.close()
-	if _, err := other.exec(t.Context(), "BEGIN IMMEDIATE", nil); err != nil {
+	if _, err := other.exec("BEGIN IMMEDIATE"); err != nil {
 		t.Fatal(err)
 	}
 	short, cancel := context.WithTimeout(t.Context(), 150*time.Millisecond)
@@ -280,7 +277,7 @@ func TestALockedFileIsWaitedFor(t *testing.T) {
 		})
 	}
 	waiting(t, db, 3)
-	if _, err := other.exec(t.Context(), "COMMIT", nil); err != nil {
+	if _, err := other.exec("COMMIT"); err != nil {
 		t.Fatal(err)
 	}
 	jobs.Wait()
@@ -392,7 +389,7 @@ func TestRows(t *testing.T) {
 		}
 		if !rows.Time(0).Equal(now.Truncate(time.Microsecond)) || !rows.Time(1).IsZero() || !rows.Null(1) ||
 			rows.Text(2) != "text" || string(rows.Blob(3)) != "blob" || !rows.Bool(4) || rows.Int(5) != 0 || rows.Text(5) != "" {
-			t.Errorf("values: %v", rows.values)
+			t.Errorf("values: %v %v %q %q %v %v", rows.Time(0), rows.Time(1), rows.Text(2), rows.Blob(3), rows.Bool(4), rows.Null(5))
 		}
 		if rows.Next() || rows.Err() != nil {
 			t.Errorf("after the last row: %v", rows.Err())

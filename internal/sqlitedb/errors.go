@@ -5,8 +5,7 @@ import (
 	"fmt"
 	"syscall"
 
-	"modernc.org/sqlite"
-	sqlite3 "modernc.org/sqlite/lib"
+	"zombiezen.com/go/sqlite"
 )
 
 // ErrFull is returned (wrapped) when the disk is full or the file has reached its
@@ -30,10 +29,10 @@ func decided(doing string, err error) error {
 	if err == nil {
 		return nil
 	}
-	switch kind := resultCode(err) & 0xff; {
-	case kind == sqlite3.SQLITE_FULL, errors.Is(err, syscall.ENOSPC):
+	switch kind := sqlite.ErrCode(err).ToPrimary(); {
+	case kind == sqlite.ResultFull, errors.Is(err, syscall.ENOSPC):
 		return fmt.Errorf("%s: %w (%w)", doing, ErrFull, err)
-	case kind == sqlite3.SQLITE_CONSTRAINT:
+	case kind == sqlite.ResultConstraint:
 		return fmt.Errorf("%s: %w (%w)", doing, ErrConstraint, err)
 	}
 	return fmt.Errorf("%s: %w", doing, err)
@@ -41,14 +40,6 @@ func decided(doing string, err error) error {
 
 // busy says whether another connection's lock was in the way.
 func busy(err error) bool {
-	kind := resultCode(err) & 0xff
-	return kind == sqlite3.SQLITE_BUSY || kind == sqlite3.SQLITE_LOCKED
-}
-
-// resultCode returns SQLite's extended result code, 0 if err has none.
-func resultCode(err error) int {
-	if e, ok := errors.AsType[*sqlite.Error](err); ok {
-		return e.Code()
-	}
-	return 0
+	kind := sqlite.ErrCode(err).ToPrimary()
+	return kind == sqlite.ResultBusy || kind == sqlite.ResultLocked
 }

@@ -3,7 +3,6 @@ package sqlitedb
 import (
 	"context"
 	"database/sql"
-	"database/sql/driver"
 	"embed"
 	"errors"
 	"fmt"
@@ -17,7 +16,8 @@ import (
 	"time"
 
 	"github.com/pressly/goose/v3"
-	"modernc.org/sqlite"
+	_ "modernc.org/sqlite" // the driver "sqlite" of database/sql, for the migrations
+	"zombiezen.com/go/sqlite"
 )
 
 //go:embed migrations/*.sql
@@ -81,19 +81,11 @@ func Open(ctx context.Context, o Options) (db *DB, err error) {
 		}
 	}()
 	file := filepath.Join(dir, fileName)
-	writing, err := connector(file, writerPragmas(o.MaxPages))
-	if err != nil {
-		return db, err
-	}
-	if err := migrate(ctx, writing); err != nil {
-		return db, err
-	}
-	reading, err := connector(file, readerPragmas())
-	if err != nil {
+	if err := migrate(ctx, file, writerPragmas(o.MaxPages)); err != nil {
 		return db, err
 	}
 	for range o.Readers {
-		c, err := connect(ctx, reading)
+		c, err := connect(uri(file, nil), sqlite.OpenReadWrite, readerPragmas())
 		if err != nil {
 			return db, decided("open the database for reading", err)
 		}
@@ -105,7 +97,7 @@ func Open(ctx context.Context, o Options) (db *DB, err error) {
 			return db, err
 		}
 	}
-	c, err := connect(ctx, writing)
+	c, err := connect(uri(file, nil), sqlite.OpenReadWrite, writerPragmas(o.MaxPages))
 	if err != nil {
 		return db, decided("open the database for writing", err)
 	}
@@ -135,19 +127,18 @@ func readerPragmas() []string {
 	return []string{"busy_timeout(5000)", "query_only(ON)", "cache_size(-8192)", "mmap_size(0)", "temp_store(MEMORY)"}
 }
 
-func connector(file string, pragmas []string) (driver.Connector, error) {
-	dsn := url.URL{Scheme: "file", Path: file, RawQuery: url.Values{"_pragma": pragmas}.Encode()}
-	c, err := sqlite.NewConnector(dsn.String())
-	if err != nil {
-		return nil, fmt.Errorf("name the database file: %w", err)
-	}
-	return c, nil
+// uri names a file to SQLite.
+func uri(file string, query url.Values) string {
+	return (&url.URL{Scheme: "file", Path: file, RawQuery: query.Encode()}).String()
 }
 
 // migrate brings the schema up to date. A crash leaves every migration done or
 // not begun: each is one transaction.
-func migrate(ctx context.Context, to driver.Connector) (err error) {
-	db := sql.OpenDB(to)
+func migrate(ctx context.Context, file string, pragmas []string) (err error) {
+	db, err := sql.Open("sqlite", uri(file, url.Values{"_pragma": pragmas}))
+	if err != nil {
+		return fmt.Errorf("name the database file: %w", err)
+	}
 	db.SetMaxOpenConns(1)
 	defer func() { err = errors.Join(err, db.Close()) }()
 	scripts, err := fs.Sub(migrations, "migrations")
@@ -178,17 +169,18 @@ func (db *DB) check(ctx context.Context, log *slog.Logger) error {
 	defer cancel()
 	c := <-db.readers
 	defer func() { db.readers <- c }()
-	rows, err := c.query(limited, "PRAGMA quick_check(1)", nil)
+	defer c.within(limited)()
+	rows, err := c.query("PRAGMA quick_check(1)")
 	if err != nil {
-		if limited.Err() != nil && ctx.Err() == nil {
-			log.Warn("the database is too big to be checked in time, going on", "limit", checkLimit)
-			return nil
-		}
 		return decided("check the database", err)
 	}
 	defer c.closeRows()
 	if rows.Next() && rows.Text(0) != "ok" {
 		return fmt.Errorf("the database is damaged (%s): restore a backup, or move tocsin.db away to begin anew", rows.Text(0))
+	}
+	if rows.Err() != nil && limited.Err() != nil && ctx.Err() == nil {
+		log.Warn("the database is too big to be checked in time, going on", "limit", checkLimit)
+		return nil
 	}
 	return rows.Err()
 }
@@ -206,12 +198,12 @@ func (db *DB) Read(ctx context.Context, fn func(tx *Tx) error) error {
 	case c = <-db.readers:
 	}
 	defer func() { db.readers <- c }()
-	if _, err := c.exec(context.Background(), "BEGIN", nil); err != nil {
+	if _, err := c.exec("BEGIN"); err != nil {
 		return decided("begin to read", err)
 	}
 	err := fn(&Tx{c})
 	c.closeRows()
-	if _, end := c.exec(context.Background(), "COMMIT", nil); err == nil {
+	if _, end := c.exec("COMMIT"); err == nil {
 		err = decided("end reading", end)
 	}
 	return err
@@ -233,7 +225,7 @@ func (db *DB) Close() error { return db.close() }
 func (db *DB) shut() error {
 	close(db.closed)
 	db.writer.stop()
-	_, err := db.writer.conn.exec(context.Background(), "PRAGMA wal_checkpoint(TRUNCATE)", nil)
+	_, err := db.writer.conn.exec("PRAGMA wal_checkpoint(TRUNCATE)")
 	err = decided("write the log back", err)
 	err = errors.Join(err, db.closeConns())
 	return errors.Join(err, db.lock.release(err == nil))

@@ -13,8 +13,7 @@ import (
 	"strings"
 	"syscall"
 
-	"modernc.org/sqlite"
-	sqlite3 "modernc.org/sqlite/lib"
+	"zombiezen.com/go/sqlite"
 )
 
 // Owner says which process has a data directory.
@@ -92,7 +91,7 @@ func Inspect(ctx context.Context, dir string) (Condition, error) {
 		return c, fmt.Errorf("open the database: %w", err)
 	}
 	db.Close()
-	query := url.Values{"mode": {"ro"}, "_pragma": readerPragmas()}
+	query := url.Values{"mode": {"ro"}}
 	for _, name := range []string{file, file + "-wal"} {
 		switch at, err := os.Stat(name); {
 		case err == nil:
@@ -103,12 +102,7 @@ func Inspect(ctx context.Context, dir string) (Condition, error) {
 			return c, fmt.Errorf("look at the database: %w", err)
 		}
 	}
-	dsn := url.URL{Scheme: "file", Path: file, RawQuery: query.Encode()}
-	from, err := sqlite.NewConnector(dsn.String())
-	if err != nil {
-		return c, fmt.Errorf("name the database file: %w", err)
-	}
-	reader, err := connect(ctx, from)
+	reader, err := connect(uri(file, query), sqlite.OpenReadOnly, readerPragmas())
 	if err == nil {
 		defer func() { _ = reader.close() }() // nothing was written
 		err = c.check(ctx, reader)
@@ -117,28 +111,28 @@ func Inspect(ctx context.Context, dir string) (Condition, error) {
 	case ctx.Err() != nil:
 		c.Unfinished = true
 		return c, nil
-	case err != nil && resultCode(err) != 0:
+	case err != nil:
 		c.Damage = err.Error()
-		return c, nil
 	}
-	return c, err
+	return c, nil
 }
 
 func (c *Condition) check(ctx context.Context, reader *conn) error {
-	version, err := reader.query(ctx, "SELECT max(version_id) FROM goose_db_version WHERE is_applied", nil)
+	defer reader.within(ctx)()
+	defer reader.closeRows()
+	version, err := reader.query("SELECT max(version_id) FROM goose_db_version WHERE is_applied")
 	switch {
 	case err == nil:
 		if version.Next() {
 			c.Version = int(version.Int(0))
 		}
-		version.Close()
 		if err := version.Err(); err != nil {
 			return err
 		}
-	case resultCode(err)&0xff != sqlite3.SQLITE_ERROR: // that: no such table, so nothing was begun
+	case sqlite.ErrCode(err).ToPrimary() != sqlite.ResultError: // that: no such table, so nothing was begun
 		return err
 	}
-	result, err := reader.query(ctx, "PRAGMA quick_check(1)", nil)
+	result, err := reader.query("PRAGMA quick_check(1)")
 	if err != nil {
 		return err
 	}

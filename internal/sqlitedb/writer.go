@@ -305,6 +305,6 @@ func (w *writer) commit(group []*job) error {
 func (w *writer) rollback() { _ = w.exec("ROLLBACK") }
 
 func (w *writer) exec(query string) error {
-	_, err := w.conn.exec(context.Background(), query, nil)
+	_, err := w.conn.exec(query)
 	return err
 }

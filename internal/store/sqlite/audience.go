@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -40,8 +41,10 @@ const (
 		WHERE t.state = 0 AND t.incident = ?1 AND t.page = ?2 AND t.test = ?3 AND (t.stripe, t.provider, t.id) > (?4, ?5, ?6)
 		AND t.private >= ?7 ORDER BY t.stripe, t.provider, t.id LIMIT ?8`
 
-	// older finds the rows that a target has for this and earlier updates.
-	older = `SELECT sequence, since, batch, outcome FROM deliveries WHERE incident = ? AND target = ? AND sequence <= ?`
+	// older finds, of some targets as JSON, the rows for this update and the open ones
+	// for earlier updates.
+	older = `SELECT d.target, d.sequence, d.since, d.batch FROM json_each(?2) j CROSS JOIN deliveries d
+		WHERE d.incident = ?1 AND d.target = j.value AND d.sequence <= ?3 AND (d.outcome = 0 OR d.sequence = ?3)`
 )
 
 // place is where a target stands in plan order, and what a cursor names.
@@ -105,17 +108,14 @@ func (s *Store) Audience(ctx context.Context, p *dispatcher.Plan, limit int) (*d
 		if len(all) > 0 {
 			page.Cursor = all[len(all)-1].cursor()
 		}
-		page.Targets = make([]dispatcher.Audient, 0, len(all))
+		if p.Sequence > 1 || p.Recheck {
+			if all, err = withOlder(tx, p, all); err != nil {
+				return err
+			}
+		}
+		page.Targets = make([]dispatcher.Audient, len(all))
 		for i := range all {
-			planned := false
-			if p.Sequence > 1 || p.Recheck {
-				if planned, err = addOlder(tx, p, &all[i].Audient); err != nil {
-					return err
-				}
-			}
-			if !planned {
-				page.Targets = append(page.Targets, all[i].Audient)
-			}
+			page.Targets[i] = all[i].Audient
 		}
 		return nil
 	})
@@ -191,24 +191,34 @@ func merge(a, b []placed) []placed {
 	return append(append(out, a...), b...)
 }
 
-// addOlder notes the target's open rows of earlier updates; planned says that it
-// has a row for this one already.
-func addOlder(tx *sqlitedb.Tx, p *dispatcher.Plan, a *dispatcher.Audient) (planned bool, err error) {
-	rows := tx.Query(older, p.Incident, a.Target, p.Sequence)
+// withOlder notes the targets' open rows of earlier updates, and leaves out who has a
+// row for this one already.
+func withOlder(tx *sqlitedb.Tx, p *dispatcher.Plan, all []placed) ([]placed, error) {
+	at := make(map[int64]int, len(all))
+	ids := make([]byte, 0, 8*len(all)+2)
+	for i := range all {
+		at[all[i].id] = i
+		ids = strconv.AppendInt(append(ids, ','), all[i].id, 10)
+	}
+	if len(all) == 0 {
+		return all, nil
+	}
+	ids[0] = '['
+	planned := make(map[int64]bool)
+	rows := tx.Query(older, p.Incident, string(append(ids, ']')), p.Sequence)
 	for rows.Next() {
-		sequence := int(rows.Int(0))
-		switch {
-		case sequence == p.Sequence:
-			planned = true
-		case dispatcher.Outcome(rows.Int(3)) != dispatcher.Open:
-		default:
-			if since := rows.Time(1); a.Since.IsZero() || !since.IsZero() && since.Before(a.Since) {
-				a.Since = since
-			}
-			if rows.Null(2) {
-				a.Waiting = append(a.Waiting, sequence)
-			}
+		id, sequence := rows.Int(0), int(rows.Int(1))
+		if sequence == p.Sequence {
+			planned[id] = true
+			continue
+		}
+		a := &all[at[id]].Audient
+		if since := rows.Time(2); a.Since.IsZero() || !since.IsZero() && since.Before(a.Since) {
+			a.Since = since
+		}
+		if rows.Null(3) {
+			a.Waiting = append(a.Waiting, sequence)
 		}
 	}
-	return planned, rows.Err()
+	return slices.DeleteFunc(all, func(a placed) bool { return planned[a.id] }), rows.Err()
 }

@@ -26,14 +26,17 @@ const (
 	writeReceipt = "UPDATE deliveries SET detail = ? WHERE incident = ? AND target = ? AND sequence = ? AND outcome = 1"
 )
 
-// keepHandle notes what the peer calls a message, and forgets two that are too old:
-// so the table shrinks to a week's worth without ever holding up a commit. A peer
-// that uses a name again means the newer message.
+// keepHandle notes what the peer calls a message. A peer that uses a name again means
+// the newer message.
 func keepHandle(tx *sqlitedb.Tx, r *dispatcher.Settlement) error {
-	if _, err := tx.Exec(insertHandle, r.Provider, r.Handle, r.Incident, r.Target, r.Sequence, r.DoneAt); err != nil {
-		return err
-	}
-	_, err := tx.Exec(dropHandles, r.DoneAt.Add(-keepHandles), 2)
+	_, err := tx.Exec(insertHandle, r.Provider, r.Handle, r.Incident, r.Target, r.Sequence, r.DoneAt)
+	return err
+}
+
+// forgetHandles removes two that are too old for each that was kept: so the table
+// shrinks to a week's worth without ever holding up a commit.
+func forgetHandles(tx *sqlitedb.Tx, now time.Time, kept int) error {
+	_, err := tx.Exec(dropHandles, now.Add(-keepHandles), 2*kept)
 	return err
 }
 

@@ -51,6 +51,8 @@ func (s *Store) Settle(ctx context.Context, rows []dispatcher.Settlement, finish
 }
 
 func settleAll(tx *sqlitedb.Tx, rows []dispatcher.Settlement) error {
+	var handles int
+	var last time.Time
 	for i := range rows {
 		r := &rows[i]
 		landed, err := settleRow(tx, r)
@@ -65,17 +67,15 @@ func settleAll(tx *sqlitedb.Tx, rows []dispatcher.Settlement) error {
 				return err
 			}
 		}
-		if r.Handle != "" {
-			if _, err := tx.Exec(`INSERT INTO threads VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET handle = excluded.handle`,
-				r.Incident, r.Target, r.Handle); err != nil {
+		if r.Handle != "" && r.Provider != "" {
+			if err := keepHandle(tx, r); err != nil {
 				return err
 			}
-			if r.Provider != "" {
-				if err := keepHandle(tx, r); err != nil {
-					return err
-				}
-			}
+			handles, last = handles+1, r.DoneAt
 		}
+	}
+	if handles > 0 {
+		return forgetHandles(tx, last, handles)
 	}
 	return nil
 }

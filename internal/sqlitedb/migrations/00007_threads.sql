@@ -1,0 +1,4 @@
+-- +goose Up
+
+-- Written with every message and never read.
+DROP TABLE threads;
