@@ -17,7 +17,7 @@ import (
 
 type tuneCommand struct {
 	Sweeps []string `sep:"," placeholder:"ID,…" help:"Only these, as in dial_gate,gogc; all without it."`
-	Rounds int      `default:"3" help:"Rounds of each; with less than three nothing is recommended (3)."`
+	Rounds int      `default:"3" help:"Rounds of each: with less than three nothing is recommended, with less than five nothing but defaults (3)."`
 	Into   string   `placeholder:"results.json" help:"Put the sweeps into the results of a run, for its report, instead of a file of their own."`
 	Out    string   `default:"bench/out" placeholder:"DIR" help:"Where results go, in a folder with the date (bench/out)."`
 	Tocsin string   `placeholder:"FILE" help:"The engine's binary; tocsin beside this one without it."`
@@ -26,7 +26,8 @@ type tuneCommand struct {
 // Help is shown by --help.
 func (*tuneCommand) Help() string {
 	return `Each sweep varies one setting of the engine or of the kernel and leaves the rest as it is. Values take turns, and one is ` +
-		`recommended only if it beat others by 5 % or more in every round. Settings of the kernel are changed in a network ` +
+		`recommended only if it beat others in every round, and by more than the spread of either; against a default only after ` +
+		`five rounds. Settings of the kernel are changed in a network ` +
 		`namespace that ends with the measurement, never for the machine; where that isn't allowed they are left out.
 
     tocsin-bench tune

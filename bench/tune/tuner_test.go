@@ -46,19 +46,19 @@ func TestValuesTakeTurns(t *testing.T) {
 		}
 		return at(100 + float64(len(order))), nil
 	}
-	file, said, err := tune(t, 3, measure, sweepOf("a", "1", "1", "2", "3"), sweepOf("b", "", "x", "y"))
+	file, said, err := tune(t, 5, measure, sweepOf("a", "1", "1", "2", "3"), sweepOf("b", "", "x", "y"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	// By rounds, so that a value's trials are far from each other; every second
 	// one backwards.
-	want := "a=1 a=2 a=3 b=x b=y a=3 a=2 a=1 b=y b=x a=1 a=2 a=3 b=x b=y"
-	if got := strings.Join(order, " "); got != want || len(said) != 15 {
+	want := "a=1 a=2 a=3 b=x b=y a=3 a=2 a=1 b=y b=x a=1 a=2 a=3 b=x b=y a=3 a=2 a=1 b=y b=x a=1 a=2 a=3 b=x b=y"
+	if got := strings.Join(order, " "); got != want || len(said) != 25 {
 		t.Errorf("in the order %s\nand %d lines said", got, len(said))
 	}
 	a, b := file.Sweeps[0], file.Sweeps[1]
-	// Its trials were the 2nd, 7th and 12th.
-	if p := a.Points[1]; p.Value != "2" || p.PerS != 207 || p.Spread != 0.048 || p.PeakRSSMB != 50 {
+	// Its trials were the 2nd, 7th, 12th, 17th and 22nd.
+	if p := a.Points[1]; p.Value != "2" || p.PerS != 212 || p.Spread != 0.094 || p.PeakRSSMB != 50 {
 		t.Errorf("%+v", p)
 	}
 	if a.Recommended != "2" || a.Default != "1" || b.Recommended != "" || len(b.Points) != 2 {
@@ -164,7 +164,7 @@ func TestADefaultThatIsKept(t *testing.T) {
 		}
 		return at(100), nil
 	}
-	file, _, err := tune(t, 3, measure, s)
+	file, _, err := tune(t, 5, measure, s)
 	if err != nil {
 		t.Fatal(err)
 	}
