@@ -17,6 +17,7 @@ FUZZTIME ?= 10s
 QUEUE ?= embedded
 ARGS ?=
 SCENARIOS ?=
+SWEEPS ?=
 ROUNDS ?=
 
 SERVICES := bin/with-services --rabbitmq --
@@ -75,6 +76,10 @@ bench: bench-deps build bin/tocsin-bench ## measure the engine beside raw socket
 .PHONY: bench-quick
 bench-quick: bench-deps build bin/tocsin-bench ## the same with smaller sizes, within 90 s [SCENARIOS=w1,w5 ROUNDS=5]
 	@bin/tocsin-bench run --quick $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SCENARIOS),--scenarios $(SCENARIOS)) $(ARGS)
+
+.PHONY: bench-tune
+bench-tune: build bin/tocsin-bench ## try socket, file and memory settings out, about 15 minutes [SWEEPS=dial_gate,gogc ROUNDS=5]
+	@bin/tocsin-bench tune $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SWEEPS),--sweeps $(SWEEPS)) $(ARGS)
 
 .PHONY: vet
 vet: ## run go vet

@@ -24,6 +24,7 @@ import (
 	"github.com/tocsin/tocsin/bench/scenario"
 	"github.com/tocsin/tocsin/bench/sink"
 	"github.com/tocsin/tocsin/bench/tool"
+	"github.com/tocsin/tocsin/bench/tune"
 )
 
 // The exit codes, a contract.
@@ -37,10 +38,13 @@ const (
 // commands is the command line.
 type commands struct {
 	Run     runCommand     `cmd:"" help:"Run scenarios; write results.json and report.html."`
+	Tune    tuneCommand    `cmd:"" help:"Try settings out, one at a time."`
 	Compare compareCommand `cmd:"" help:"Print what moved between two results beyond the noise."`
 	Report  reportCommand  `cmd:"" help:"Draw results as one page for a browser."`
 	Floor   floor.Commands `cmd:"" hidden:"" help:"Do the work of a scenario with nothing around it."`
 	Sink    sink.Command   `cmd:"" hidden:"" help:"Be the far side of a scenario."`
+
+	Trial tune.TrialCommand `cmd:"" hidden:"" help:"Make one measurement of a sweep, in a network of its own."`
 
 	Centre scenario.CentreCommand `cmd:"" hidden:"" help:"Be the SMS centre of a scenario."`
 }

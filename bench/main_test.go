@@ -32,6 +32,10 @@ func TestUsage(t *testing.T) {
 		"unknown scenario":   {[]string{"run", "--scenarios", "w1,w99"}, exitUsage, "w99"},
 		"no rounds":          {[]string{"run", "--rounds", "0"}, exitUsage, "--rounds"},
 		"no engine":          {[]string{"run", "--tocsin", "no/such/file", "--out", t.TempDir()}, exitUnavailable, "make build"},
+		"help of sweeps":     {[]string{"tune", "--help"}, 0, ""},
+		"unknown sweep":      {[]string{"tune", "--sweeps", "gogc,tea"}, exitUsage, "tea"},
+		"no rounds of it":    {[]string{"tune", "--rounds", "0"}, exitUsage, "--rounds"},
+		"no engine to tune":  {[]string{"tune", "--tocsin", "no/such/file", "--out", t.TempDir()}, exitUnavailable, "make build"},
 		"nothing to compare": {[]string{"compare", "no/such.json", "no/such.json"}, exitUsage, "no/such.json"},
 		"nothing to draw":    {[]string{"report", "no/such.json"}, exitUsage, "no/such.json"},
 		"no such floor":      {[]string{"floor", "sand"}, exitUsage, "sand"},
@@ -138,6 +142,40 @@ func TestInterruptionKeepsALink(t *testing.T) {
 	page, err := os.ReadFile(filepath.Join(folder, "latest", "report.html"))
 	if err != nil || !strings.Contains(string(page), "interrupted") {
 		t.Errorf("the page: %v", err)
+	}
+	left, err := filepath.Glob(filepath.Join(folder, "*", ".work-*"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("left behind: %q, %v", left, err)
+	}
+}
+
+// TestSweepsWithAnEngineThatFails shows that sweeps end, and where what they found goes.
+func TestSweepsWithAnEngineThatFails(t *testing.T) {
+	engine := filepath.Join(t.TempDir(), "tocsin")
+	if err := os.WriteFile(engine, []byte("#!/bin/sh\nexit 1\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	folder := t.TempDir()
+	code, stdout, stderr := bench(t, "tune", "--sweeps", "gogc", "--rounds", "1", "--tocsin", engine, "--out", folder)
+	if code != 0 || !strings.Contains(stdout, "failed: ") || !strings.Contains(stderr, "trying again") {
+		t.Fatalf("exit code %d\n%s\n%s", code, stdout, stderr)
+	}
+	latest := filepath.Join(folder, "latest", "results.json")
+	f, err := result.Read(latest)
+	if err != nil || len(f.Sweeps) != 1 || f.Sweeps[0].Recommended != "" || len(f.Sweeps[0].Points) < 2 {
+		t.Fatalf("%+v, %v", f, err)
+	}
+	page, err := os.ReadFile(filepath.Join(folder, "latest", "report.html"))
+	if err != nil || !bytes.Contains(page, []byte("gogc")) {
+		t.Errorf("the page has nothing of it, %v", err)
+	}
+	// Into the results of a run, which keep what they have.
+	run := write(t, 1000)
+	if code, _, stderr = bench(t, "tune", "--sweeps", "gomemlimit", "--rounds", "1", "--tocsin", engine, "--out", folder, "--into", run); code != 0 {
+		t.Fatalf("exit code %d: %s", code, stderr)
+	}
+	if f, err = result.Read(run); err != nil || len(f.Scenarios) != 1 || len(f.Sweeps) != 1 || f.Sweeps[0].ID != "gomemlimit" {
+		t.Errorf("%+v, %v", f, err)
 	}
 	left, err := filepath.Glob(filepath.Join(folder, "*", ".work-*"))
 	if err != nil || len(left) > 0 {

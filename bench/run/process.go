@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -28,7 +29,14 @@ type Command struct {
 	// Logs is the folder that takes its stderr, as NAME.log, after what was there
 	// before.
 	Logs string
+	// Network gives it a network of its own with nothing in it but an interface lo
+	// that is down. Where the system doesn't allow that, Start returns
+	// [ErrNoNetwork].
+	Network bool
 }
+
+// ErrNoNetwork is wrapped when a process can't have a network of its own.
+var ErrNoNetwork = errors.New("a private network namespace is not allowed here")
 
 // Process is a running program. Its methods are for one goroutine, except Stop and
 // Ended.
@@ -54,6 +62,9 @@ const maxLine = 4 << 20
 
 // Start starts the program. Its standard input stays open until Stop.
 func Start(c Command) (*Process, error) {
+	if c.Network && runtime.GOOS != "linux" {
+		return nil, fmt.Errorf("start the %s: %w: this is not Linux", c.Name, ErrNoNetwork)
+	}
 	p := &Process{Name: c.Name, log: filepath.Join(c.Logs, c.Name+".log"), lines: make(chan []byte, 16), ended: make(chan struct{}), deaf: make(chan struct{})}
 	log, err := os.OpenFile(p.log, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
@@ -64,7 +75,7 @@ func Start(c Command) (*Process, error) {
 		p.from = before.Size()
 	}
 	p.cmd = exec.Command(c.Path, c.Args...)
-	p.cmd.Env, p.cmd.Stderr, p.cmd.SysProcAttr = c.Env, log, attributes()
+	p.cmd.Env, p.cmd.Stderr, p.cmd.SysProcAttr = c.Env, log, attributes(c.Network)
 	if p.in, err = p.cmd.StdinPipe(); err != nil {
 		return nil, fmt.Errorf("start the %s: %w", c.Name, err)
 	}
@@ -73,6 +84,9 @@ func Start(c Command) (*Process, error) {
 		return nil, fmt.Errorf("start the %s: %w", c.Name, err)
 	}
 	if err := p.cmd.Start(); err != nil {
+		if c.Network && !errors.Is(err, os.ErrNotExist) {
+			return nil, fmt.Errorf("start the %s: %w (%w)", c.Name, ErrNoNetwork, err)
+		}
 		return nil, fmt.Errorf("start the %s: %w", c.Name, err)
 	}
 	go func() {

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -33,6 +34,25 @@ type engineOptions struct {
 	port   int    // of the sink
 	config string // further lines
 	ca     string // file with the authority of the peers
+	tuning Tuning
+}
+
+// Tuning is what somebody changes about an engine to see what comes of it. The zero
+// value changes nothing.
+type Tuning struct {
+	// Env is added to its environment, and wins over its configuration file.
+	Env []string
+	// Files is its limit of open files, soft and hard; 0 is that of this process.
+	Files int
+}
+
+// command is how the engine is started. A limit can't be set from outside before the
+// program reads it: the shell does so, and becomes the program.
+func (t Tuning) command(tocsin string, args ...string) (path string, all []string) {
+	if t.Files == 0 {
+		return tocsin, args
+	}
+	return "/bin/sh", append([]string{"-c", `ulimit -n "$1" && shift && exec "$@"`, "sh", strconv.Itoa(t.Files), tocsin}, args...)
 }
 
 const (
@@ -61,7 +81,9 @@ func (r *Rig) startEngine(ctx context.Context, o engineOptions) (*engine, error)
 	if o.ca != "" {
 		env = append(env, "SSL_CERT_FILE="+o.ca)
 	}
-	e.Process, err = run.Start(run.Command{Name: "engine", Path: r.Tocsin, Args: []string{"serve", "--config", file}, Env: env, Logs: r.Logs})
+	env = append(env, o.tuning.Env...)
+	path, args := o.tuning.command(r.Tocsin, "serve", "--config", file)
+	e.Process, err = run.Start(run.Command{Name: "engine", Path: path, Args: args, Env: env, Logs: r.Logs})
 	if err != nil {
 		return nil, err
 	}
@@ -228,6 +250,28 @@ func (e *engine) counter(ctx context.Context, name string) (value float64, err e
 		return errors.Join(scanner.Err(), fmt.Errorf("there is no metric %s", name))
 	})
 	return value, err
+}
+
+// failedAttempts counts the webhook attempts that were not delivered.
+func (e *engine) failedAttempts(ctx context.Context) (sum float64, err error) {
+	const all, delivered = `tocsin_attempts_total{channel="webhook",class="`, `delivered"}`
+	err = e.ask(ctx, http.MethodGet, "/metrics", func(body io.Reader) error {
+		scanner := bufio.NewScanner(body)
+		for scanner.Scan() {
+			rest, ok := strings.CutPrefix(scanner.Text(), all)
+			if !ok || strings.HasPrefix(rest, delivered) {
+				continue
+			}
+			_, text, _ := strings.Cut(rest, "} ")
+			n, err := strconv.ParseFloat(text, 64)
+			if err != nil {
+				return fmt.Errorf("the metric %s…: %w", all, err)
+			}
+			sum += n
+		}
+		return scanner.Err()
+	})
+	return sum, err
 }
 
 // await polls a metric until it is at least so large. Whether it got there is the

@@ -81,7 +81,7 @@ func (f *fanout) engine(ctx context.Context, r *Rig, size Size) (_ Found, err er
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, far.close()) }()
-	e, err := r.startEngine(ctx, engineOptions{data: folder, queue: queue, port: r.port, config: f.config, ca: far.ca})
+	e, err := r.startEngine(ctx, engineOptions{data: folder, queue: queue, port: r.port, config: f.config, ca: far.ca, tuning: r.Tuning})
 	if err != nil {
 		return nil, err
 	}
@@ -172,8 +172,19 @@ func (f *fanout) publish(ctx context.Context, e *engine, far *far, targets int) 
 			phases = append(phases, ph)
 		}
 	}
-	return phases, f.check(ctx, e, far, story.Incident)
+	if err := f.check(ctx, e, far, story.Incident); err != nil {
+		return nil, err
+	}
+	failed, err := e.failedAttempts(ctx)
+	for i := range phases {
+		phases[i].more[FailedAttempts] = failed
+	}
+	return phases, err
 }
+
+// FailedAttempts names, in [result.Measurement].More, how many attempts of the run came
+// back with anything but delivered.
+const FailedAttempts = "failed_attempts"
 
 // announcement is an update and how many targets answer it 2xx in the end. Some have
 // answered the same sequence before, of another incident.

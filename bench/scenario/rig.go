@@ -30,6 +30,8 @@ type Rig struct {
 	Environ []string
 	// Progress shows how far the work is; each text replaces the one before.
 	Progress func(text string)
+	// Tuning is what is different about the engines that are measured.
+	Tuning Tuning
 
 	port   int // of all sinks, so that data with their addresses can be used again
 	http   *http.Client
@@ -76,9 +78,12 @@ func (r *Rig) Close() error {
 }
 
 // freePort finds a port that nobody listens on, below those that the system hands
-// out for outgoing connections, so that it stays free.
+// out for outgoing connections, so that it stays free. Each process begins elsewhere,
+// since nobody listens on it between two rounds.
 func freePort() (int, error) {
-	for port := 21000; port < 32000; port += 37 {
+	const first, ports, step = 21000, 11000, 37 // step is prime: in the end all are tried
+	for i := range ports {
+		port := first + (os.Getpid()+i)*step%ports
 		listener, err := net.Listen("tcp4", fmt.Sprintf("0.0.0.0:%d", port))
 		if err == nil {
 			return port, listener.Close()

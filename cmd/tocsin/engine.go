@@ -281,6 +281,7 @@ func newDialer(ctx context.Context, cfg *config.Config, listen string, budget *e
 	}
 	return egress.NewDialer(egress.Config{
 		Policy: policy, Budget: budget, Gate: egress.NewGate(cfg.Egress.Gate, budget.Limit()/4), Source: cfg.Egress.Source,
+		Sessions: cfg.Egress.Sessions,
 	}), nil
 }
 

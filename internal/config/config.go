@@ -79,6 +79,8 @@ type Egress struct {
 	Source []netip.Addr `yaml:"source"`
 	// Gate is how many dials and handshakes run at once.
 	Gate int `yaml:"gate" min:"1" max:"65536"`
+	// Sessions is how many TLS sessions are kept to be resumed, by host name.
+	Sessions int `yaml:"sessions" min:"1" max:"1000000"`
 }
 
 // Rules are the part of e that decides what may be dialled.
@@ -159,7 +161,7 @@ func bare() *Config {
 		Listen: "127.0.0.1:8080", Data: "./data", Queue: Embedded, Store: Embedded, Rates: Local,
 		Tokens: []string{}, Deployment: "default", Admission: 50_000,
 		Egress: Egress{Allow: []string{}, Deny: []string{}, Ports: []int{80, 443, 8443},
-			Source: []netip.Addr{}, Gate: 256},
+			Source: []netip.Addr{}, Gate: 256, Sessions: egress.DefaultSessions},
 		Webhook: Webhook{Hosts: map[string]HostLimits{}, HostLimits: HostLimits{Rate: 100, Window: 64,
 			Connections: 64, ConnectTimeout: 5 * time.Second, Timeout: 15 * time.Second}},
 		Mail: Mail{ConnectTimeout: 5 * time.Second, Timeout: 15 * time.Second, FinalTimeout: time.Minute},

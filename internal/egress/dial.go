@@ -28,9 +28,13 @@ type Config struct {
 	// Roots verify certificates; the system's if nil.
 	Roots *x509.CertPool
 	// Sessions is how many TLS sessions are kept to be resumed, by host name;
-	// 4,096 if zero. Each holds some KB with the peer's certificates.
+	// [DefaultSessions] if zero. Each holds some KB with the peer's certificates.
 	Sessions int
 }
+
+// DefaultSessions are more than the requests that are open at once: an update goes to
+// its hosts in turn, and of those a smaller cache has always just forgotten the next.
+const DefaultSessions = 16384
 
 // Dialer opens connections. It is safe for concurrent use and has nothing to
 // close: what it dialled belongs to the caller.
@@ -49,7 +53,7 @@ func NewDialer(c Config) *Dialer {
 		c.Lookup = systemLookup
 	}
 	if c.Sessions == 0 {
-		c.Sessions = 4096
+		c.Sessions = DefaultSessions
 	}
 	d := &Dialer{
 		Config: c,

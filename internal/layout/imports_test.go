@@ -56,6 +56,7 @@ var rules = map[string][]string{
 	"bench/scenario":                     {"bench/floor", "bench/result", "bench/run", "bench/sink", "bench/tool", "incident", "internal/peer", "internal/testenv"},
 	"bench/sink":                         {"internal/peer"},
 	"bench/tool":                         {},
+	"bench/tune":                         {"bench/result", "bench/run", "bench/scenario", "internal/egress"},
 }
 
 func TestImportsFollowTheRules(t *testing.T) {

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package tune
+
+import "errors"
+
+func raiseLoopback() error { return errors.ErrUnsupported }
