@@ -63,7 +63,7 @@ func TestResend(t *testing.T) {
 				if done := w.resend(func(r *dispatcher.Resend) { r.AsNew = asNew }); done.Sent != 20 || done.DoneAt.IsZero() {
 					t.Errorf("it came to %+v", done)
 				}
-				w.quiet()
+				w.settled()
 				w.holds(map[int]int{1: 40}, 0)
 				for target, ids := range w.peer.ids() {
 					if target%2 != 0 {
@@ -85,6 +85,9 @@ func TestResend(t *testing.T) {
 type forgetful struct{ dispatcher.Ledger }
 
 func (forgetful) UnfinishedResends(context.Context, int) ([]int64, error) { return nil, nil }
+
+// someTurns of the retry: what goes on by itself has gone on.
+const someTurns = 10 * time.Second
 
 // A crash after a resend was written down: it happens all the same, once.
 func TestResendCrash(t *testing.T) {
@@ -118,7 +121,7 @@ func TestResendCrash(t *testing.T) {
 		inWorld(t, func(t *testing.T, w *world) {
 			scenario(w, dispatcher.FailResendPage)
 			w.start()
-			w.quiet()
+			time.Sleep(someTurns)
 			for _, f := range faults(w) {
 				t.Error(f)
 			}
@@ -130,7 +133,7 @@ func TestResendCrash(t *testing.T) {
 			w.ledger = func(l dispatcher.Ledger) dispatcher.Ledger { return forgetful{l} }
 		}
 		w.start()
-		w.quiet()
+		time.Sleep(someTurns)
 	})
 }
 
@@ -155,7 +158,7 @@ func TestResendNeverAfterANewerUpdate(t *testing.T) {
 				if done := w.resend(); done.Sent != 30 || done.Sequence != 2 {
 					t.Errorf("of the newer one: %+v", done)
 				}
-				w.quiet()
+				w.settled()
 				w.holds(map[int]int{1: 60, 2: 60}, 0)
 			})
 		})
