@@ -17,7 +17,7 @@ import (
 // offered, what became of targets, what peers received, and what the ledger
 // answers; of the engine it knows nothing.
 func (w *world) judge(t *testing.T) {
-	j := &judge{w: w, rows: map[delivery]store.Delivery{}, heard: map[delivery][]*receipt{}, newest: map[delivery]int{}}
+	j := &judge{w: w, rows: map[delivery]store.Delivery{}, heard: map[delivery][]*receipt{}, newest: map[delivery]int{}, sequence: map[string]int{}, key: map[string]int64{}}
 	for _, r := range w.peers.receipts {
 		j.heard[r.delivery] = append(j.heard[r.delivery], r)
 	}
@@ -30,8 +30,32 @@ func (w *world) judge(t *testing.T) {
 	}
 	j.repeated()
 	j.ordered()
+	j.unwanted()
 	j.limited()
 	j.idle()
+}
+
+// recallTime is how long after a change a send may still start that doesn't know of
+// it; beside it, however long a slow store takes to say so.
+const recallTime = 2 * time.Second
+
+// unwanted checks that nobody is told who no longer is to be, or where they no longer
+// are.
+func (j *judge) unwanted() {
+	for _, r := range j.w.peers.receipts {
+		for n, v := range j.w.targets[r.target-1] {
+			versions := j.w.targets[r.target-1]
+			if r.start.Before(v.since.Add(recallTime)) || n+1 < len(versions) && !r.start.Before(versions[n+1].since) {
+				continue
+			}
+			switch {
+			case v.target == nil || v.target.State != incident.StateActive:
+				j.broken("S", "target %d was told of %s/%d at %v, inactive since %v", r.target, r.incident, r.sequence, r.start.Sub(j.w.began), v.since.Sub(j.w.began))
+			case v.target.Address != r.address:
+				j.broken("S", "target %d was told of %s/%d at %v where it was until %v", r.target, r.incident, r.sequence, r.start.Sub(j.w.began), v.since.Sub(j.w.began))
+			}
+		}
+	}
 }
 
 type judge struct {
@@ -40,7 +64,9 @@ type judge struct {
 	heard map[delivery][]*receipt
 	// newest is the newest sequence there is a row of, by incident and target.
 	newest map[delivery]int
-	key    int64 // of the incident looked at
+	// sequence of the updates, by update_id; key of the incidents in the store.
+	sequence map[string]int
+	key      map[string]int64
 }
 
 func (j *judge) broken(promise, format string, args ...any) { j.w.broken(promise, format, args...) }
@@ -52,7 +78,10 @@ func (j *judge) incident(t *testing.T, name string) {
 		j.broken("A", "%s is not in the history: %v", name, err)
 		return
 	}
-	j.key = inc.Key
+	j.key[name] = inc.Key
+	for _, u := range history {
+		j.sequence[u.UpdateID] = u.Sequence
+	}
 	rows := map[int][]store.Delivery{}
 	all, err := j.w.store.Deliveries(j.w.ctx, inc.Key, store.DeliveryFilter{Limit: 10_000})
 	if err != nil {
@@ -243,17 +272,11 @@ func (j *judge) forgot(r *receipt) bool {
 		return false
 	}
 	for row, at := range j.w.peers.durable {
-		if row.Target == r.target && row.Sequence == r.sequence && j.sameIncident(row, r) && !at.After(r.by.diedAt) && at.After(r.start) {
+		if row.Target == r.target && row.Sequence == r.sequence && row.Incident == j.key[r.incident] && !at.After(r.by.diedAt) && at.After(r.start) {
 			return false
 		}
 	}
 	return true
-}
-
-// sameIncident compares the store's key with a name.
-func (j *judge) sameIncident(row dispatcher.Row, r *receipt) bool {
-	inc, _, err := j.w.store.Incident(j.w.ctx, "default", r.incident)
-	return err == nil && inc.Key == row.Incident
 }
 
 // repeated checks what was sent again.

@@ -32,17 +32,34 @@ func (j *judge) limited() {
 		if most := crowd(list); most > p.window {
 			j.broken("R", "%s had %d requests at once, its window is %d", p.name, most, p.window)
 		}
+	}
+	j.patient()
+}
+
+// patient checks that a delivery whose peer asked for time is not sent before that,
+// unless a death made the engine forget.
+func (j *judge) patient() {
+	for _, list := range j.heard {
 		for i, r := range list {
-			if r.class != channels.Throttled {
+			if r.class != channels.Throttled || r.by.isDead() {
 				continue
 			}
 			for _, next := range list[i+1:] {
-				if next.delivery == r.delivery && next.start.Before(r.end.Add(r.wait)) {
-					j.broken("R", "%s asked for %v, and was asked again after %v", p.name, r.wait, next.start.Sub(r.end))
+				if next.provider == r.provider && next.start.Before(r.end.Add(r.wait)) && !j.jumped(r.end, next.start) {
+					j.broken("R", "%s asked for %v, and was asked again after %v", r.provider, r.wait, next.start.Sub(r.end))
 				}
 			}
 		}
 	}
+}
+
+// jumped says whether the clock was set between two times: what waits in the ledger
+// waits by the clock.
+func (j *judge) jumped(from, to time.Time) bool {
+	return slices.ContainsFunc(j.w.sc.steps, func(s step) bool {
+		at := j.w.began.Add(s.at)
+		return s.act == jump && !at.Before(from.Add(-time.Second)) && !at.After(to)
+	})
 }
 
 // crowd returns how many requests were under way at once.
@@ -59,63 +76,69 @@ func crowd(list []*receipt) (most int) {
 	return most
 }
 
-// idle checks, where nothing happened to the engine, that nobody healthy waited:
-// not for others who are not, and not behind others who are.
+// idle checks, where nothing happened to the engine, that nobody healthy waited
+// longer than everyone's turn takes at their own provider's rate: not for others who
+// are not healthy, and not behind those who were told already.
 func (j *judge) idle() {
 	if !j.w.sc.calm {
 		return
 	}
-	shares := make([]int, len(j.w.sc.providers))
-	for _, t := range j.w.sc.targets {
-		shares[t.provider]++
-	}
+	incidents := map[string]int{} // updates
 	for _, o := range j.w.updates {
-		at := slices.IndexFunc(j.w.sc.targets, func(t target) bool { return !t.absent })
-		if at < 0 || o.stale {
+		incidents[o.incident]++
+	}
+	turns := make([]int, len(j.w.sc.providers)) // of a provider
+	for _, t := range j.w.sc.targets {
+		if turns[t.provider] += len(incidents); t.every {
+			turns[t.provider] += len(j.w.updates)
+		}
+	}
+	first := map[delivery]*offered{} // since when somebody waits, by incident and target
+	for _, o := range j.w.updates {
+		for i := range j.w.sc.targets {
+			d := delivery{incident: o.incident, target: int64(i + 1)}
+			if _, row := j.rows[delivery{o.incident, j.sequence[o.id], d.target}]; row && first[d] == nil {
+				first[d] = o
+			}
+		}
+	}
+	for i, t := range j.w.sc.targets {
+		p := &j.w.sc.providers[t.provider]
+		if p.mood != healthy || t.every {
 			continue
 		}
-		for i, t := range j.w.sc.targets {
-			p := &j.w.sc.providers[t.provider]
-			if p.mood != healthy || t.absent || t.every {
+		// What finds no room in a lane comes back with the retries, which find room for
+		// two windows at a time.
+		bound := 10*time.Second + time.Duration(2*float64(turns[t.provider])/p.rate*float64(time.Second)) +
+			time.Duration(turns[t.provider]/(2*p.window))*j.w.sc.engine.retry
+		for name := range incidents {
+			j.waited(delivery{incident: name, target: int64(i + 1)}, p, first, bound)
+		}
+	}
+}
+
+// waited follows a target through an incident: from when it began to wait to when it
+// was told, of whatever was newest then.
+func (j *judge) waited(who delivery, p *provider, first map[delivery]*offered, bound time.Duration) {
+	if first[who] == nil {
+		return
+	}
+	since, told := first[who].confirmed, 0
+	for _, o := range j.w.updates {
+		s := j.sequence[o.id]
+		if _, row := j.rows[delivery{who.incident, s, who.target}]; o.incident != who.incident || !row || s <= told {
+			continue
+		}
+		since = o.confirmed
+		for _, r := range j.w.peers.receipts {
+			if r.target != who.target || r.incident != who.incident || r.sequence < s {
 				continue
 			}
-			j.waited(int64(i+1), p, o, shares[t.provider])
-		}
-	}
-}
-
-// waited checks how long a target waited for this update or one after it.
-func (j *judge) waited(id int64, p *provider, o *offered, sharers int) {
-	sequence := 0
-	for d := range j.rows {
-		if d.target == id && d.incident == o.incident && j.sequenceOf(o) == d.sequence {
-			sequence = d.sequence
-		}
-	}
-	if sequence == 0 {
-		return // not for it
-	}
-	// Everyone's turn comes once for each incident, at the provider's rate.
-	bound := 10*time.Second + 2*time.Duration(2*sharers/int(p.rate))*time.Second
-	for _, r := range j.w.peers.receipts {
-		if r.target == id && r.incident == o.incident && r.sequence >= sequence {
-			if waited := r.start.Sub(o.confirmed); waited > bound {
-				j.broken("I", "target %d of healthy %s heard of %s/%d after %v, later than %v", id, p.name, o.incident, sequence, waited, bound)
+			if took := r.start.Sub(since); took > bound {
+				j.broken("I", "target %d of healthy %s waited %v to hear of %s/%d, %v would be long enough", who.target, p.name, took, who.incident, s, bound)
 			}
-			return
+			told = r.sequence
+			break
 		}
 	}
-}
-
-func (j *judge) sequenceOf(o *offered) int {
-	_, history, err := j.w.store.Incident(j.w.ctx, "default", o.incident)
-	if err != nil {
-		return 0
-	}
-	for _, u := range history {
-		if u.UpdateID == o.id {
-			return u.Sequence
-		}
-	}
-	return 0
 }

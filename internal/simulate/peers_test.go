@@ -36,6 +36,7 @@ type receipt struct {
 	by       *process
 	id       string
 	provider string
+	address  string
 	nth      int
 	start    time.Time
 	end      time.Time // zero: cut
@@ -52,7 +53,7 @@ func newPeers(w *world) *peers {
 func (s *peers) send(ctx context.Context, p *process, m *channels.Message) channels.Result {
 	u := m.Payload.(*channels.Update)
 	r := &receipt{
-		delivery: delivery{u.IncidentID, u.Sequence, m.Target}, by: p, id: m.ID, provider: m.Provider, start: time.Now(),
+		delivery: delivery{u.IncidentID, u.Sequence, m.Target}, by: p, id: m.ID, provider: m.Provider, address: m.Address, start: time.Now(),
 	}
 	s.mu.Lock()
 	s.nth[r.delivery]++

@@ -48,7 +48,8 @@ type process struct {
 }
 
 type doom struct {
-	at     dispatcher.Failpoint
+	at     dispatcher.Failpoint // "": in a call
+	kind   string               // of calls; "" is any
 	n      int
 	down   time.Duration
 	before bool // of a call: what it asked for doesn't happen
@@ -159,7 +160,7 @@ func (p *process) call(ctx context.Context, kind string, f func() error) error {
 		return err
 	}
 	p.mu.Lock()
-	hit := p.doomed != nil && p.doomed.at == ""
+	hit := p.doomed != nil && p.doomed.at == "" && (p.doomed.kind == "" || p.doomed.kind == kind)
 	before := hit && p.doomed.before
 	if hit {
 		p.doomed.n--

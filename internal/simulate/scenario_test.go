@@ -115,6 +115,7 @@ type step struct {
 	target   int
 	n        int // of calls, of visits, of a provider
 	fail     dispatcher.Failpoint
+	call     string        // the kind of calls that count, "" for any
 	lasts    time.Duration // downtime, trouble, jump
 	update   update
 }
@@ -140,7 +141,7 @@ func (s step) String() string {
 	case dieAt:
 		out += fmt.Sprintf(" %s, visit %d, for %v", s.fail, s.n, s.lasts)
 	case dieIn:
-		out += fmt.Sprintf(" %d, for %v", s.n, s.lasts)
+		out += fmt.Sprintf(" %d %s, for %v", s.n, s.call, s.lasts)
 	case forget, mute, revive, narrow, move:
 		out += fmt.Sprintf(" %d (%d)", s.target+1, s.n)
 	case hush, purge:
@@ -191,8 +192,29 @@ func generate(seed uint64) *scenario {
 	}
 	s.drawProviders(d)
 	s.drawTargets(d)
-	s.drawSteps(d)
+	if s.calm && d.chance(30) {
+		s.drawStream(d)
+	} else {
+		s.drawSteps(d)
+	}
 	return s
+}
+
+// drawStream draws update after update of one incident, faster than a provider
+// takes them: everyone's turn has to come all the same.
+func (s *scenario) drawStream(d dice) {
+	s.providers = s.providers[:min(len(s.providers), 2)]
+	p := &s.providers[0]
+	p.mood, p.rate, p.burst, p.window = healthy, pick(d, 1.0, 2), pick(d, 1, 3), pick(d, 1, 4)
+	s.targets = nil
+	for range d.between(6, 14) {
+		s.targets = append(s.targets, target{provider: d.IntN(len(s.providers)), least: incident.ImpactNone, every: d.chance(3)})
+	}
+	at := time.Duration(0)
+	for n := range d.between(10, 45) {
+		s.steps = append(s.steps, step{at: at, act: publish, update: update{status: statuses[n%len(statuses)], impact: incident.ImpactMajor}})
+		at += d.span(500*time.Millisecond, 3*time.Second)
+	}
 }
 
 func (s *scenario) drawProviders(d dice) {
@@ -209,7 +231,7 @@ func (s *scenario) drawProviders(d dice) {
 			p.mood = mood(d.between(int(slow), int(picky)))
 		}
 		if d.chance(4) {
-			p.mood, p.share = dead, 100
+			p.mood, p.share, s.engine.life = dead, 100, 40*time.Second
 		}
 		if d.chance(35) {
 			p.rate, p.burst = pick(d, 1.0, 2, 10), pick(d, 1, 3, 10)
@@ -272,6 +294,10 @@ func (s *scenario) drawMishap(d dice, latest time.Duration) step {
 		st.fail = all[d.IntN(len(all))]
 	case n < 60:
 		st.act, st.n, st.lasts = dieIn, d.between(1, pick(d, 5, 40, 150)), d.span(0, pick(d, time.Second, 20*time.Second))
+		if d.chance(70) {
+			st.call, st.n = pick(d, "accept", "commit page", "queue.publish", "published", "claim", "settle", "settle", "rebatch", "replace",
+				"queue.conclude", "queue.receive webhook"), d.between(1, pick(d, 1, 4, 12))
+		}
 	case n < 67:
 		st.act, st.lasts = stop, d.span(0, 10*time.Second)
 	case n < 70:

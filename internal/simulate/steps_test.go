@@ -28,7 +28,7 @@ func (w *world) perform(n int, s step, last map[int]*letter, offers chan<- *lett
 			offers <- w.write(n, s)
 		}
 	case dieAt, dieIn:
-		d := &doom{at: s.fail, n: s.n, down: s.lasts, before: mix(w.sc.seed, uint64(n))%2 == 0}
+		d := &doom{at: s.fail, kind: s.call, n: s.n, down: s.lasts, before: mix(w.sc.seed, uint64(n))%2 == 0}
 		if p == nil {
 			w.mu.Lock()
 			w.doomed = d
@@ -112,9 +112,7 @@ func (w *world) end(s step, p *process) {
 		panic(err)
 	}
 	w.mu.Lock()
-	if w.ended[name].IsZero() {
-		w.ended[name] = time.Now()
-	}
+	w.ended[name] = time.Now()
 	w.mu.Unlock()
 	// An error is the operator's to see. What it did before counts all the same.
 	_ = p.engine.Stop(w.ctx, inc.Key)

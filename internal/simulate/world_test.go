@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -43,7 +44,7 @@ type world struct {
 	told    []told
 	targets [][]version // by target
 	moved   map[int64]bool
-	ended   map[string]time.Time // incidents stopped by an operator, when first
+	ended   map[string]time.Time // incidents stopped by an operator, when last
 	hushed  map[string]bool      // providers that were ever paused
 	faults  []fault
 	// asides are steps that go on by themselves, pending how many.
@@ -230,7 +231,8 @@ func (w *world) live() {
 	slices.SortStableFunc(steps, func(a, b step) int { return int(a.at - b.at) })
 	last := map[int]*letter{}
 	for n, s := range steps {
-		time.Sleep(time.Until(w.began.Add(s.at)))
+		// Never at the instant of the first process's start.
+		time.Sleep(time.Until(w.began.Add(s.at + time.Millisecond)))
 		w.perform(n, s, last, offers)
 	}
 	close(offers)
@@ -301,8 +303,10 @@ func (w *world) keep() {
 		p.cancel()
 		w.mu.Lock()
 		w.process = nil
-		closing, troubled := w.closing, time.Now().Before(w.storm.store)
+		closing := w.closing
 		w.mu.Unlock()
+		// An engine may give up before it has begun, when there is no store.
+		began := err == nil || !strings.Contains(err.Error(), "registering this worker") && !strings.Contains(err.Error(), "reading what is paused")
 		down := 100 * time.Millisecond
 		switch {
 		case p.isDead():
@@ -312,7 +316,7 @@ func (w *world) keep() {
 			if p.doomed != nil {
 				down += p.doomed.down
 			}
-		case err != nil && !troubled:
+		case err != nil && began:
 			w.broken("E", "process %d ended with: %v", p.n, err)
 			closing = true
 		default:
