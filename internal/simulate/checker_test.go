@@ -155,12 +155,11 @@ func (j *judge) update(name string, u *store.Update, o *offered, so audience, ro
 	for _, r := range rows {
 		has[r.Target] = r
 	}
-	planned := j.planned(o)
 	for i, versions := range j.w.targets {
 		id := int64(i + 1)
 		always, ever := true, false
 		for n, v := range versions {
-			if n+1 < len(versions) && versions[n+1].since.Before(o.began) || v.since.After(planned) {
+			if n+1 < len(versions) && versions[n+1].since.Before(o.began) {
 				continue
 			}
 			is := so.wants(v.target, o.update.private)
@@ -175,13 +174,9 @@ func (j *judge) update(name string, u *store.Update, o *offered, so audience, ro
 		}
 	}
 	for _, r := range rows {
-		j.row(name, u, o, r, stopped)
+		j.row(name, u, r, stopped)
 	}
 }
-
-// planned bounds when an update was planned, in virtual time: the history has it
-// by a clock that may have been set. Changes after the last step don't happen.
-func (j *judge) planned(*offered) time.Time { return j.w.began.Add(24 * time.Hour) }
 
 // disabled says whether the store may have disabled a target: gone, or ten updates
 // without success.
@@ -204,7 +199,7 @@ func (j *judge) disabled(id int64) bool {
 }
 
 // row checks a delivery's outcome against what its peer received.
-func (j *judge) row(name string, u *store.Update, o *offered, r store.Delivery, stopped bool) {
+func (j *judge) row(name string, u *store.Update, r store.Delivery, stopped bool) {
 	d := delivery{name, r.Sequence, r.Target}
 	list := j.heard[d]
 	what := fmt.Sprintf("%s/%d to target %d", name, r.Sequence, r.Target)
@@ -234,7 +229,7 @@ func (j *judge) row(name string, u *store.Update, o *offered, r store.Delivery, 
 			j.broken("A", "%s is suppressed, and nobody asked for that", what)
 		}
 	case dispatcher.Expired:
-		j.expired(what, u, o, r)
+		j.expired(what, u, r)
 	}
 	for _, h := range list {
 		if h.class == channels.Delivered && r.Outcome != dispatcher.Delivered && !j.forgot(h) {
@@ -250,7 +245,7 @@ func (j *judge) silenced(id int64) bool {
 
 // expired checks that there was a reason for it: its time was up, and, where time
 // was ample, somebody who never answered.
-func (j *judge) expired(what string, u *store.Update, o *offered, r store.Delivery) {
+func (j *judge) expired(what string, u *store.Update, r store.Delivery) {
 	if j.w.clock.latest().Before(u.ExpiresAt) {
 		j.broken("A", "%s expired before its time", what)
 	}

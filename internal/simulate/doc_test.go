@@ -9,7 +9,7 @@
 // broker where a seed wants one, are simulated. That broker passes queuetest as
 // the real ones do.
 //
-// Afterwards must hold, from receipts and ledger alone (see checker):
+// Afterwards must hold, from receipts and ledger alone (see judge):
 //
 //   - A: every accepted (update, target) has an outcome, and a reason for it;
 //   - D: nothing was sent again but what a death made the engine forget, and that
@@ -18,7 +18,9 @@
 //     at once to one target;
 //   - L: the ledger says what the receipts say;
 //   - I: who is healthy waits for nobody who isn't, and nobody starves;
-//   - R: no provider saw more than its rate, burst and window.
+//   - R: no provider saw more than its rate, burst and window, and the waits that
+//     it asked for were kept;
+//   - S: nobody is told for long who no longer wants to be.
 //
 // What makes a seed come out the same again: every call through a port takes a
 // time of its own, drawn from the seed, so that it is the virtual clock and not

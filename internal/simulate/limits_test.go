@@ -123,18 +123,17 @@ func (j *judge) waited(who delivery, p *provider, first map[delivery]*offered, b
 	if first[who] == nil {
 		return
 	}
-	since, told := first[who].confirmed, 0
+	told := 0
 	for _, o := range j.w.updates {
 		s := j.sequence[o.id]
 		if _, row := j.rows[delivery{who.incident, s, who.target}]; o.incident != who.incident || !row || s <= told {
 			continue
 		}
-		since = o.confirmed
 		for _, r := range j.w.peers.receipts {
 			if r.target != who.target || r.incident != who.incident || r.sequence < s {
 				continue
 			}
-			if took := r.start.Sub(since); took > bound {
+			if took := r.start.Sub(o.confirmed); took > bound {
 				j.broken("I", "target %d of healthy %s waited %v to hear of %s/%d, %v would be long enough", who.target, p.name, took, who.incident, s, bound)
 			}
 			told = r.sequence

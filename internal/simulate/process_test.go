@@ -29,7 +29,6 @@ type queues interface {
 type process struct {
 	w      *world
 	n      int // counts the world's processes
-	began  time.Time
 	engine *dispatcher.Engine
 	queue  queues
 	cancel context.CancelFunc
@@ -40,9 +39,8 @@ type process struct {
 	// diedAt is set before dead is closed.
 	diedAt time.Time
 
-	mu     sync.Mutex
-	calls  map[string]uint64
-	visits map[dispatcher.Failpoint]int
+	mu    sync.Mutex
+	calls map[string]uint64 // by kind, for their luck
 	// doomed is the death to come: by failpoint, or by calls.
 	doomed *doom
 }
@@ -61,8 +59,8 @@ var errDead = fmt.Errorf("%w: this process is dead", dispatcher.ErrLedgerRefused
 func (w *world) start() {
 	w.processes++
 	p := &process{
-		w: w, n: w.processes, began: time.Now(), dead: make(chan struct{}), calls: make(map[string]uint64),
-		visits: make(map[dispatcher.Failpoint]int), ended: make(chan error, 1), queue: w.connect(),
+		w: w, n: w.processes, dead: make(chan struct{}), calls: make(map[string]uint64),
+		ended: make(chan error, 1), queue: w.connect(),
 	}
 	ctx, cancel := context.WithCancel(w.ctx)
 	p.cancel = cancel
@@ -152,8 +150,7 @@ func (p *process) failpoint(at dispatcher.Failpoint) error {
 }
 
 // call takes what goes through a port: it takes its time, may fail, and may be
-// where the process dies. prepared is nil for calls that the queue's own waiting
-// makes long.
+// where the process dies.
 func (p *process) call(ctx context.Context, kind string, f func() error) error {
 	luck := p.draw(kind)
 	if err := p.spend(ctx, luck.before); err != nil {

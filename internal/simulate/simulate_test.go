@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"testing"
@@ -91,5 +92,26 @@ func TestASeedIsTheSameAgain(t *testing.T) {
 	}
 	if differ > seeds/10 {
 		t.Errorf("%d of %d seeds came out in another way the second time: failures can't be replayed", differ, seeds)
+	}
+}
+
+// TestFailuresShrink wants of a failure no more than what makes it fail.
+func TestFailuresShrink(t *testing.T) {
+	m := newMachine(t)
+	mutations := mutations()
+	mu := &mutations[slices.IndexFunc(mutations, func(m mutation) bool { return m.name == "retries are never due" })]
+	w := m.run(t, generate(mu.seed), mu)
+	small, _ := m.shrink(t, w)
+	if len(small.faults) == 0 || small.faults[0].promise != w.faults[0].promise {
+		t.Fatalf("%v became %v", w.faults, small.faults)
+	}
+	there := 0
+	for _, target := range small.sc.targets {
+		if !target.absent {
+			there++
+		}
+	}
+	if there > 3 || len(small.sc.steps) > 2 {
+		t.Errorf("a delivery that is never sent again needs few targets and one update, not this:\n%v", small.sc)
 	}
 }

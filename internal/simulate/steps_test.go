@@ -91,9 +91,6 @@ func (w *world) change(s step) {
 	}
 	w.mu.Lock()
 	w.targets[s.target] = append(w.targets[s.target], version{time.Now(), now})
-	if s.act == move {
-		w.moved[id] = true
-	}
 	p := w.process
 	w.mu.Unlock()
 	if p != nil && !p.isDead() {
@@ -124,7 +121,6 @@ func (w *world) hush(s step, p *process) {
 	if p == nil {
 		return
 	}
-	w.hushed[name] = true
 	w.aside(func() {
 		_ = p.engine.Pause(w.ctx, name)
 		time.Sleep(s.lasts)

@@ -42,10 +42,8 @@ type world struct {
 	storm   struct{ store, queue time.Time } // until when they fail
 	updates []*offered
 	told    []told
-	targets [][]version // by target
-	moved   map[int64]bool
+	targets [][]version          // by target
 	ended   map[string]time.Time // incidents stopped by an operator, when last
-	hushed  map[string]bool      // providers that were ever paused
 	faults  []fault
 	// asides are steps that go on by themselves, pending how many.
 	asides  sync.WaitGroup
@@ -132,7 +130,7 @@ func (m *machine) run(t *testing.T, sc *scenario, mu *mutation) *world {
 	if err := os.WriteFile(filepath.Join(dir, "tocsin.db"), m.empty, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	w := &world{sc: sc, mutation: mu, moved: make(map[int64]bool), ended: make(map[string]time.Time), hushed: make(map[string]bool)}
+	w := &world{sc: sc, mutation: mu, ended: make(map[string]time.Time)}
 	synctest.Test(t, func(t *testing.T) {
 		w.ctx, w.began = t.Context(), time.Now()
 		w.clock.began = w.began
