@@ -14,6 +14,9 @@ TESTFLAGS ?=
 # One package may take this long, broker starts included.
 TIMEOUT ?= 15m
 FUZZTIME ?= 10s
+SEED ?=
+SEEDS ?=
+DURATION ?=
 QUEUE ?= embedded
 ARGS ?=
 SCENARIOS ?=
@@ -90,6 +93,11 @@ lint: ## check formatting, go vet, staticcheck
 	@unformatted=$$(gofmt -l .) && if [ -n "$$unformatted" ]; then echo "gofmt -w is needed for:"; echo "$$unformatted"; exit 1; fi
 	go vet ./...
 	go run $(STATICCHECK) ./...
+
+.PHONY: sim
+sim: ## simulate 5,000 worlds of faults in virtual time [SEEDS=n | SEED=n | DURATION=1h]
+	@TOCSIN_SIM_SEED=$(SEED) TOCSIN_SIM_SEEDS=$(SEEDS) TOCSIN_SIM_DURATION=$(DURATION) \
+		go test -count=1 -timeout 0 -v -run 'TestSimulate$$' ./internal/simulate
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target [FUZZTIME=10s each]

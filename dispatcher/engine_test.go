@@ -2,6 +2,7 @@ package dispatcher_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync/atomic"
@@ -784,5 +785,59 @@ func TestDuplicateOfAFinishedPlan(t *testing.T) {
 		w.publish(incident.Resolved, "")
 		w.settled()
 		w.holds(map[int]int{1: 5, 2: 5}, 0)
+	})
+}
+
+// lostAnswers loses the answers to Rebatch for a while: what was asked for happened.
+type lostAnswers struct {
+	dispatcher.Ledger
+	until time.Time
+	lost  *atomic.Int64
+}
+
+func (l lostAnswers) Rebatch(ctx context.Context, now time.Time, b []*queue.Batch, p []dispatcher.Postponement, c []dispatcher.Settlement) error {
+	err := l.Ledger.Rebatch(ctx, now, b, p, c)
+	if err == nil && len(b) > 0 && time.Now().Before(l.until) {
+		l.lost.Add(1)
+		return errors.New("the connection was cut on COMMIT")
+	}
+	return err
+}
+
+// A batch of retries may be sent, and come back, before the engine knows that it was
+// written. Repeated under its id it would contradict what is stored, or join a batch
+// that has ended and that nobody looks at any more.
+func TestRetriesWhoseCommitIsUnknown(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		const targets = 20
+		w.subscribe(targets)
+		w.peer.answer = func(target int64, _, nth int) (channels.Result, time.Duration) {
+			switch {
+			case nth == 1:
+				return channels.Result{Class: channels.Throttled, RetryAfter: 35 * time.Second}, 0
+			case nth == 2 && target%2 == 0: // comes back while the answer is lost, the others later
+				return channels.Result{Class: channels.Throttled, RetryAfter: 31 * time.Second}, 0
+			}
+			return channels.Result{Class: channels.Delivered}, 15 * time.Second
+		}
+		lost := new(atomic.Int64)
+		until := time.Now().Add(2 * time.Minute)
+		w.ledger = func(l dispatcher.Ledger) dispatcher.Ledger { return lostAnswers{l, until, lost} }
+		w.start()
+		w.publish(incident.Investigating, "")
+		w.settled()
+		w.holds(map[int]int{1: targets}, 0)
+		if lost.Load() < 2 {
+			t.Fatalf("only %d answers were lost", lost.Load())
+		}
+		for _, r := range w.rows() {
+			want := 2
+			if r.Target%2 == 0 {
+				want = 3
+			}
+			if n := w.sentTo(r.Target); r.Outcome != dispatcher.Delivered || n != want {
+				t.Errorf("target %d: %s after %d sends, want %d", r.Target, r.Outcome, n, want)
+			}
+		}
 	})
 }

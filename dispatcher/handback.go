@@ -25,13 +25,23 @@ func (s *scheduler) recall(targets map[int64]bool, stopped map[int64]int) {
 		case d.hold.lease.Sequence <= stopped[d.hold.lease.Incident]:
 			s.settle(d, stoppedHere)
 		case targets[d.d.Target]:
-			s.toLedger(d, s.wall)
+			s.handBack(d)
 		}
 	}
 }
 
 // stoppedHere is what becomes of a delivery whose fan-out an operator stopped.
 var stoppedHere = Settlement{Outcome: Suppressed, Detail: "fan-out stopped"}
+
+// handBack sends a delivery to the ledger: due now, or when it was due here. Its peer
+// may have asked for that time.
+func (s *scheduler) handBack(d *held) {
+	due := s.wall
+	if d.state == delayed {
+		due = s.wallOf(d.due)
+	}
+	s.toLedger(d, due)
+}
 
 // drain hands back everything that is not in flight.
 func (s *scheduler) drain() {
@@ -45,7 +55,7 @@ func (s *scheduler) drain() {
 	}
 	for _, d := range back {
 		if d.state != done {
-			s.toLedger(d, s.wall)
+			s.handBack(d)
 		}
 	}
 }
@@ -60,10 +70,8 @@ func (s *scheduler) overdue() {
 			}
 			for i := range h.deliveries {
 				switch d := &h.deliveries[i]; d.state {
-				case delayed:
-					s.toLedger(d, s.wallOf(d.due))
-				case queued, behind:
-					s.toLedger(d, s.wall)
+				case queued, delayed, behind:
+					s.handBack(d)
 				}
 			}
 		}

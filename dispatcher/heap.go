@@ -19,6 +19,21 @@ func (h *heap[T]) min() *T {
 	return h.items[0]
 }
 
+// max returns the last element, nil if there is none: one look at half of them.
+func (h *heap[T]) max() *T {
+	leaves := h.items[len(h.items)/2:]
+	if len(leaves) == 0 {
+		return nil
+	}
+	last := leaves[0]
+	for _, x := range leaves[1:] {
+		if h.less(last, x) {
+			last = x
+		}
+	}
+	return last
+}
+
 func (h *heap[T]) push(x *T) {
 	h.items = append(h.items, x)
 	*h.at(x) = int32(len(h.items) - 1)

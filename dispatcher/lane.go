@@ -117,8 +117,9 @@ type lane struct {
 
 	limitedUntil time.Time
 	pausedUntil  time.Time
-	probing      bool // after a pause: one at a time until the provider takes one
-	overflow     time.Time
+	probing      bool      // after a pause: one at a time until the provider takes one
+	overflow     time.Time // when the last one that found no room comes back
+	renewed      updateKey // the last one whose deliveries took over older ones' places in that
 	throttles    [3]throttle
 	connFailed   bool // the last connect failed: the slow class
 	tells        bool // its sends say when their request is written
@@ -220,4 +221,12 @@ func (l *lane) pace(now time.Time) time.Time {
 	}
 	l.overflow = l.overflow.Add(per)
 	return l.overflow
+}
+
+// renew is told of a delivery without room that takes an older one's place: those of
+// its update come back when the older ones would have, not after them.
+func (l *lane) renew(incident int64, sequence int, now time.Time) {
+	if u := (updateKey{incident, sequence}); u != l.renewed {
+		l.renewed, l.overflow = u, now
+	}
 }

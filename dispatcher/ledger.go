@@ -112,9 +112,9 @@ type Ledger interface {
 	// Due returns waiting rows that are due, oldest due first, at most limit.
 	Due(ctx context.Context, now time.Time, limit int) ([]DueRow, error)
 
-	// Rebatch gives waiting rows to new batches and postpones or closes
-	// others. Rows that are no longer waiting are left alone, and left out of
-	// their batch by Verify at the claim.
+	// Rebatch gives due rows to new batches and postpones or closes others. Rows
+	// that no longer wait, or wait again for a later time, are left alone, and
+	// left out of their batch by Verify at the claim.
 	Rebatch(ctx context.Context, now time.Time, batches []*queue.Batch, postponed []Postponement, closed []Settlement) error
 
 	// Lapsed returns batches that nobody works on: not published though

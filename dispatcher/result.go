@@ -205,7 +205,11 @@ func (s *scheduler) open(l *lane) {
 		for from.len() > 0 {
 			d := from.min()
 			if over == l {
-				s.toLedger(d, s.reopening(l))
+				due := s.reopening(l)
+				if d.state == delayed { // its peer may have asked for longer
+					due = later(due, s.wallOf(d.due))
+				}
+				s.toLedger(d, due)
 				continue
 			}
 			from.pop()

@@ -42,7 +42,16 @@ func (e *Engine) retrySlice(ctx context.Context, p *pacer) (full bool, err error
 		return false, err
 	}
 	batches, postponed, closed := rebatch(rows, e.now(), p, e.ids.next, e.opt.serves)
-	if err := e.insist(ctx, "retry", func() error { return e.ledger.Rebatch(ctx, e.now(), batches, postponed, closed) }); err != nil {
+	tried := false
+	if err := e.insist(ctx, "retry", func() error {
+		if tried { // and may have happened: its batches may have ended since, and an id is used once
+			for _, b := range batches {
+				b.ID = e.ids.next()
+			}
+		}
+		tried = true
+		return e.ledger.Rebatch(ctx, e.now(), batches, postponed, closed)
+	}); err != nil {
 		return false, err
 	}
 	if err := e.fail(FailRebatched); err != nil {

@@ -253,7 +253,7 @@ func (s *scheduler) hold(d *held) {
 	}
 	l := s.serving(s.lane(d.hold.lease.Group, d.d.Provider))
 	switch {
-	case !l.policy.Named && l.held >= 2*l.policy.Window:
+	case !l.policy.Named && l.held >= 2*l.policy.Window && !s.makeRoom(l, d):
 		s.toLedger(d, s.wallOf(l.pace(s.now)))
 		return
 	case l.isOpen():
@@ -272,4 +272,19 @@ func (s *scheduler) hold(d *held) {
 		d.state = behind
 	}
 	s.touch(l)
+}
+
+// makeRoom sends the last in a full lane's line to the ledger, if d goes before it.
+// Else those told first would be told of each newer update before anybody else is
+// told of any.
+func (s *scheduler) makeRoom(l *lane, d *held) bool {
+	if d.since.Before(d.hold.lease.AcceptedAt) {
+		l.renew(d.hold.lease.Incident, d.hold.lease.Sequence, s.now)
+	}
+	last := l.waiting.max()
+	if last == nil || !before(d, last) || l.isOpen() || s.isPaused(l) {
+		return false
+	}
+	s.toLedger(last, s.wallOf(l.pace(s.now)))
+	return true
 }

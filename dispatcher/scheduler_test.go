@@ -439,6 +439,64 @@ func TestSchedulerOverflowGoesToTheLedgerPaced(t *testing.T) {
 	}
 }
 
+// A provider slower than the updates come must not hear only from those first in the
+// plan: who waits longest has the room, and nobody waits for deliveries that newer
+// ones replaced.
+func TestSchedulerFullLaneGoesToThoseWhoWaitLongest(t *testing.T) {
+	r := newRig(t)
+	r.policies["a"] = ProviderPolicy{Limit: ratelimit.Limit{PerSecond: 1, Burst: 1}, Window: 1}
+	began := r.now
+	r.admit(1, to(1, "a"), to(2, "a"), to(3, "a"), to(4, "a"))
+	r.wantFlying(1)
+	r.answer(1, ok)
+	r.settled = nil
+	r.now = r.now.Add(100 * time.Millisecond)
+	third, fourth := to(3, "a"), to(4, "a")
+	third.Since, fourth.Since = began, began
+	r.admit(2, to(1, "a"), to(2, "a"), third, fourth)
+	for _, st := range r.settled {
+		if wait := st.DueAt.Sub(r.now); wait > 4*time.Second {
+			t.Errorf("target %d comes back after %v, behind deliveries that don't come any more", st.Target, wait)
+		}
+	}
+	r.wantSettled(was(2, 1, Superseded, 0), was(1, 2, Open, 0), was(4, 2, Open, 0))
+	r.wait(time.Second)
+	r.wantFlying(2)
+	r.answer(2, ok)
+	r.wait(time.Second)
+	r.wantFlying(3)
+}
+
+// A wait that a peer asked for outlasts whatever sends the delivery to the ledger.
+func TestSchedulerHandsBackUntilWhenItWasDue(t *testing.T) {
+	for name, why := range map[string]func(*rig){
+		"drained":  func(r *rig) { r.step(inputs{draining: true}) },
+		"recalled": func(r *rig) { r.step(inputs{changed: map[int64]bool{1: true}}) },
+		"breaker": func(r *rig) {
+			for i := range int64(5) {
+				r.admit(1, to(10+i, "a"))
+				r.answer(10+i, refused)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			due := r.now.Add(25 * time.Second)
+			r.admit(1, to(1, "a"))
+			r.answer(1, channels.Result{Class: channels.Throttled, RetryAfter: 25 * time.Second})
+			r.wantSettled()
+			why(r)
+			at := slices.IndexFunc(r.settled, func(st Settlement) bool { return st.Target == 1 })
+			if at < 0 {
+				t.Fatal("it was not handed back")
+			}
+			if st := r.settled[at]; st.DueAt.Before(due) {
+				t.Errorf("due %v before its peer wants it", due.Sub(st.DueAt))
+			}
+		})
+	}
+}
+
 func TestSchedulerRelief(t *testing.T) {
 	r := newRig(t, func(o *schedulerOptions) { o.Admission = 40 })
 	slow := ProviderPolicy{Limit: wide.Limit, Window: 5}

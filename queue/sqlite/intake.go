@@ -97,7 +97,7 @@ func (q *Queue) take(ctx context.Context, max int) ([]*queue.Event, error) {
 	q.mu.Unlock()
 	var events []*queue.Event
 	err := q.db.Read(ctx, func(tx *sqlitedb.Tx) error {
-		rows := tx.Query("SELECT id, body, update_id, source, received_at FROM intake WHERE id > ? ORDER BY id LIMIT ?", after, max)
+		rows := tx.Query("SELECT id, body, update_id, source, received_at FROM intake WHERE id > ? ORDER BY id LIMIT +?", after, max)
 		for rows.Next() {
 			events = append(events, &queue.Event{
 				Body: rows.Blob(1), UpdateID: rows.Text(2), Source: rows.Text(3), ReceivedAt: rows.Time(4), Tag: receipt{q, rows.Int(0)},

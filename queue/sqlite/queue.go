@@ -240,7 +240,7 @@ func (q *Queue) rest(ctx context.Context) {
 
 const (
 	ready = "SELECT 1 FROM batches WHERE grp = ? AND held = 0 LIMIT 1"
-	take  = "SELECT id, urgent, receives, payload FROM batches WHERE grp = ? AND held = 0 ORDER BY urgent DESC, id LIMIT ?"
+	take  = "SELECT id, urgent, receives, payload FROM batches WHERE grp = ? AND held = 0 ORDER BY urgent DESC, id LIMIT +?"
 )
 
 // receive takes what is ready, in one transaction, and only then holds it.

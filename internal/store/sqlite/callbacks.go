@@ -21,7 +21,7 @@ const (
 	// incomplete are the updates that wait for their end and have no plan to come.
 	incomplete = `SELECT c.incident, c.sequence, c.looked FROM callbacks c
 		JOIN updates u ON u.incident = c.incident AND u.sequence = c.sequence AND u.planning = 0
-		WHERE c.completed_at IS NULL AND (c.incident, c.sequence) > (?, ?) ORDER BY c.incident, c.sequence LIMIT ?`
+		WHERE c.completed_at IS NULL AND (c.incident, c.sequence) > (?, ?) ORDER BY c.incident, c.sequence LIMIT +?`
 	// firstOpen walks the incident's rows from where the last look ended. A closed
 	// row stays closed, so each is passed over once in an update's life.
 	firstOpen = "SELECT target FROM deliveries WHERE incident = ? AND target >= ? AND sequence = ? AND outcome = 0 ORDER BY target LIMIT 1"
@@ -36,7 +36,7 @@ const (
 	dueCallbacks = `SELECT c.incident, c.sequence, c.url, c.attempt, i.page, i.incident_id, coalesce(u.update_id, ''), u.event,
 		u.audience, c.outcomes, u.accepted_at, u.planned_at, c.completed_at, u.expires_at FROM callbacks c
 		JOIN updates u ON u.incident = c.incident AND u.sequence = c.sequence JOIN incidents i ON i.id = c.incident
-		WHERE c.due_at <= ? ORDER BY c.due_at LIMIT ?`
+		WHERE c.due_at <= ? ORDER BY c.due_at LIMIT +?`
 
 	settleCallback = `UPDATE callbacks SET state = ?1, attempt = ?2, detail = ?3, due_at = ?4, done_at = ?5,
 		url = CASE ?1 WHEN 0 THEN url ELSE '' END WHERE incident = ?6 AND sequence = ?7 AND due_at IS NOT NULL`

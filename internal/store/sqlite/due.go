@@ -17,7 +17,7 @@ const due = `SELECT ` + audientColumns + `, d.incident, d.sequence, d.attempt, d
 	EXISTS (SELECT 1 FROM deliveries o WHERE o.incident = d.incident AND o.target = d.target AND o.sequence < d.sequence AND o.outcome = 0),
 	d.target, d.edition
 	FROM (SELECT incident, target, sequence, attempt, due_at, since, edition FROM deliveries
-		WHERE outcome = 0 AND batch IS NULL AND due_at <= ? ORDER BY due_at LIMIT ?) d
+		WHERE outcome = 0 AND batch IS NULL AND due_at <= ? ORDER BY due_at LIMIT +?) d
 	JOIN updates u ON u.incident = d.incident AND u.sequence = d.sequence
 	JOIN incidents i ON i.id = d.incident
 	LEFT JOIN targets t ON t.id = d.target`

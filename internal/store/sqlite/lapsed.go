@@ -15,9 +15,9 @@ const selectLapsed = "SELECT id, payload, published_at, holder, lease_until, tak
 
 // Each of the three has an index of its own.
 var lapsed = [...]string{
-	selectLapsed + "holder <> 0 AND lease_until < ? ORDER BY lease_until LIMIT ?",
-	selectLapsed + "published_at IS NULL AND holder = 0 AND written_at < ? ORDER BY written_at LIMIT ?",
-	selectLapsed + "published_at IS NOT NULL AND holder = 0 AND published_at < ? ORDER BY published_at LIMIT ?",
+	selectLapsed + "holder <> 0 AND lease_until < ? ORDER BY lease_until LIMIT +?",
+	selectLapsed + "published_at IS NULL AND holder = 0 AND written_at < ? ORDER BY written_at LIMIT +?",
+	selectLapsed + "published_at IS NOT NULL AND holder = 0 AND published_at < ? ORDER BY published_at LIMIT +?",
 }
 
 // Lapsed implements dispatcher.Ledger. What the embedded queue has given out is

@@ -162,13 +162,13 @@ func (s *Store) Rebatch(ctx context.Context, now time.Time, batches []*queue.Bat
 	})
 }
 
-// rebatch gives a new batch those of its rows that wait. If none does, or the
-// batch is there already, there is nothing to send and no batch to write.
+// rebatch gives a new batch those of its rows that wait and are due. If none is, or
+// the batch is there already, there is nothing to send and no batch to write.
 func rebatch(tx *sqlitedb.Tx, b *queue.Batch, payload []byte, now time.Time) error {
 	moved := int64(0)
 	for i := range b.Deliveries {
 		n, err := tx.Exec(`UPDATE deliveries SET batch = ?, due_at = NULL WHERE incident = ? AND target = ? AND sequence = ?
-			AND outcome = 0 AND batch IS NULL`, b.ID, b.Incident, b.Deliveries[i].Target, b.Sequence)
+			AND outcome = 0 AND batch IS NULL AND due_at <= ?`, b.ID, b.Incident, b.Deliveries[i].Target, b.Sequence, now)
 		if err != nil {
 			return err
 		}

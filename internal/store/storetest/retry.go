@@ -17,6 +17,7 @@ var retryTests = []test{
 	{"a due row tells why its target may not be told", testDueInactive},
 	{"rebatching moves waiting rows and no others", testRebatch},
 	{"rebatching again changes nothing", testRebatchTwice},
+	{"rebatching leaves alone what waits again for later", testRebatchLate},
 	{"a postponed row is due later", testPostpone},
 	{"the backlog counts what waits", testBacklog},
 }
@@ -175,6 +176,21 @@ func testRebatchTwice(k *kit) {
 	if a := k.claim(n); a.State == dispatcher.Claimed && len(a.Exceptions) != 1 {
 		k.Errorf("a settled batch can be sent again: %+v", a)
 	}
+}
+
+// The answer to a Rebatch may be lost, and the batch sent and settled before it is
+// repeated.
+func testRebatchLate(k *kit) {
+	k.targets(1)
+	b := k.one(event(1))
+	k.wait(b, 0, 3*hour)
+	n := k.again(b, 0)
+	k.must(k.Rebatch(k.ctx, after(4*hour), batches(n), nil, nil))
+	failed := result(n, 0, dispatcher.Open, channels.Temporary)
+	failed.DueAt = after(6 * hour)
+	k.must(k.Settle(k.ctx, []dispatcher.Settlement{failed}, []int64{n.ID}))
+	k.must(k.Rebatch(k.ctx, after(5*hour), batches(k.again(b, 0)), nil, nil))
+	k.wantIDs("waits still", k.dueTargets(6*hour, 10), b.Deliveries[0].Target)
 }
 
 func testPostpone(k *kit) {

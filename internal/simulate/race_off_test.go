@@ -1,0 +1,8 @@
+//go:build !race
+
+package simulate
+
+const (
+	seedsByDefault = seedsOfCI
+	seedsTwice     = 40
+)
