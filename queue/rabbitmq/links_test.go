@@ -3,6 +3,7 @@ package rabbitmq
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -96,7 +97,8 @@ func TestReceiveOutlivesTheLink(t *testing.T) {
 	}
 }
 
-func TestFrozenLinkIsUnavailableAndThenGivenUp(t *testing.T) {
+// Given up after one silent heartbeat: the client would wait for three.
+func TestFault_06_BrokerBlackHoled(t *testing.T) {
 	p, url := newProxy(t, testenv.Vhost(t))
 	o := testOptions(t, url)
 	o.PublishTimeout, o.Heartbeat = 50*time.Millisecond, time.Second
@@ -107,6 +109,11 @@ func TestFrozenLinkIsUnavailableAndThenGivenUp(t *testing.T) {
 		t.Errorf("publish got %v, want ErrUnavailable and no end of the caller's context", err)
 	}
 	eventually(t, "the silent connections are given up", func() bool { return !b.Connected() })
+	eventually(t, "the silence is why", func() bool {
+		soon, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		return strings.Contains(fmt.Sprint(b.Ready(soon)), "nothing was heard of the broker")
+	})
 	if _, err := b.Receive(patience(t), queuetest.GroupA, 1); !errors.Is(err, queue.ErrUnavailable) {
 		t.Errorf("receive got %v, want ErrUnavailable", err)
 	}
