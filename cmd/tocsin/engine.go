@@ -38,6 +38,7 @@ import (
 const (
 	brokerPatience = 30 * time.Second
 	serverPatience = 5 * time.Second
+	readyPatience  = 500 * time.Millisecond // for the broker, when asked whether it is
 	idleTime       = 75 * time.Second
 )
 
@@ -124,7 +125,7 @@ func runEngine(ctx context.Context, cfg *config.Config, stderr io.Writer) (err e
 		Depths:          queues.measure, Metrics: metrics.Handler(), Log: log, Ended: metrics.Ended,
 		Connections: func() (used, most int) { return budget.Used(), budget.Limit() },
 		Ready: func(ctx context.Context) map[string]string {
-			return map[string]string{"store": said(ledger.Ping(ctx)), "broker": said(queues.ready(ctx))}
+			return readiness(ctx, map[string]func(context.Context) error{"store": ledger.Ping, "broker": queues.ready})
 		},
 	}, gateway.Options{Tokens: cfg.Tokens, Listen: cfg.Listen})
 	var routes http.Handler = control
@@ -313,7 +314,12 @@ func openQueue(ctx context.Context, cfg *config.Config, groups []string, db *sql
 	if err != nil {
 		return nil, unavailableError(err)
 	}
-	return &queues{Queue: b, Intake: b, name: "rabbitmq", ready: b.Ready, connected: b.Connected}, nil
+	ready := func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, readyPatience)
+		defer cancel()
+		return b.Ready(ctx)
+	}
+	return &queues{Queue: b, Intake: b, name: "rabbitmq", ready: ready, connected: b.Connected}, nil
 }
 
 // Offer implements [gateway.Intake]. A full disk is not a queue that will be
@@ -331,6 +337,24 @@ func (q *queues) measure(ctx context.Context) ([]queue.Depth, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	return q.Depths(ctx)
+}
+
+// readiness asks all parts at once: one that is stuck doesn't put the others in the
+// wrong.
+func readiness(ctx context.Context, parts map[string]func(context.Context) error) map[string]string {
+	var asking sync.WaitGroup
+	var mu sync.Mutex
+	words := make(map[string]string, len(parts))
+	for name, ask := range parts {
+		asking.Go(func() {
+			word := said(ask(ctx))
+			mu.Lock()
+			defer mu.Unlock()
+			words[name] = word
+		})
+	}
+	asking.Wait()
+	return words
 }
 
 // said is a part's word for readiness.

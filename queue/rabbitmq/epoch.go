@@ -55,7 +55,10 @@ func (o *Options) dial(ctx context.Context, name string) (*epoch, error) {
 			if err != nil {
 				return nil, err
 			}
-			e.raw = newWatchedConn(c, o.WriteTimeout, e.fail)
+			e.raw = newWatchedConn(c, o.WriteTimeout, func(silence error) {
+				e.fail(silence)
+				_ = c.Close() // nobody would hear a farewell
+			})
 			// For the handshakes; the client clears it after them.
 			return e.raw, c.SetDeadline(time.Now().Add(o.ConnectTimeout))
 		},

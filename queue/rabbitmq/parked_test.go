@@ -55,14 +55,14 @@ func TestUnreadableBatchesAreParked(t *testing.T) {
 // A batch that kills whoever takes it is parked, and not lost, once it has come
 // back too often.
 func TestPoisonIsParkedAfterTheDeliveryLimit(t *testing.T) {
-	p, url := newProxy(t, testenv.Vhost(t))
+	p, url := testenv.NewProxy(t, testenv.Vhost(t))
 	b := open(t, testOptions(t, url))
 	publish(t, b, queuetest.Batch(1, queuetest.GroupA, true, 1))
 	for take := 1; take <= deliveryLimit+1; take++ {
 		if l := receive(t, b); l.Takes != take {
 			t.Fatalf("take %d says it is take %d", take, l.Takes)
 		}
-		p.cut()
+		p.Cut()
 	}
 	if d := get(t, peer(t, url), b.names.parked); d.MessageId != "1" {
 		t.Errorf("parked %q, want batch 1", d.MessageId)
