@@ -23,6 +23,7 @@ type commands struct {
 	Targets    targetsCommand    `cmd:"" help:"Import, list and test who is told."`
 	Incidents  incidentsCommand  `cmd:"" help:"List incidents."`
 	Deliveries deliveriesCommand `cmd:"" help:"Say who was told of an incident, who not, and why."`
+	Parked     parkedCommand     `cmd:"" help:"List, show and return what was given up on the broker."`
 	Demo       demoCommand       `cmd:"" help:"Tell 10,000 local targets of an incident, and prove it."`
 	Doctor     doctorCommand     `cmd:"" help:"Compare this machine and the services around it with what the engine needs."`
 	Config     configCommand     `cmd:"" help:"Check or print a configuration."`
