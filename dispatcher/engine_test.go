@@ -587,7 +587,7 @@ func (w *world) lapse(now time.Time) []dispatcher.LapsedBatch {
 	return lapsed
 }
 
-func TestGracefulStopHandsBackAndLosesNothing(t *testing.T) {
+func TestFault_31_ShutdownDeadline(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.subscribe(200)
 		w.peer.answer = func(target int64, _, _ int) (channels.Result, time.Duration) {

@@ -7,10 +7,12 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"math"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,6 +23,7 @@ import (
 	"github.com/tocsin/tocsin/dispatcher"
 	"github.com/tocsin/tocsin/incident"
 	"github.com/tocsin/tocsin/internal/config"
+	"github.com/tocsin/tocsin/internal/doctor"
 	"github.com/tocsin/tocsin/internal/egress"
 	"github.com/tocsin/tocsin/internal/feeds"
 	"github.com/tocsin/tocsin/internal/gateway"
@@ -54,6 +57,10 @@ func runEngine(ctx context.Context, cfg *config.Config, stderr io.Writer) (err e
 	var open teardown
 	defer func() { err = errors.Join(err, open.close()) }()
 
+	if limit := doctor.MemoryFor(doctor.Machine()); limit > 0 && debug.SetMemoryLimit(-1) == math.MaxInt64 {
+		debug.SetMemoryLimit(limit) // else garbage may grow until the kernel ends us
+		log.Info("Go is told of the memory limit; GOMEMLIMIT sets another", "bytes", limit)
+	}
 	files, err := egress.RaiseFileLimit()
 	if err != nil {
 		return err

@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -389,3 +390,86 @@ func smallDisk(t *testing.T) (holder int, under []string) {
 type zeros struct{}
 
 func (zeros) Read(b []byte) (int, error) { return len(b), nil }
+
+// 64 files are left for connections, and 300 receivers hold theirs for a while:
+// dials wait, nothing fails for want of a file.
+func TestFault_21_FilesExhausted(t *testing.T) {
+	t.Parallel()
+	tr := beginWith(t, "sqlite", "slow=100:100ms-400ms", time.Hour, few, func(e *engine) {
+		e.under = []string{"prlimit", "--nofile=160:160"}
+	})
+	tr.publishNow(20)
+	tr.publishNow(20)
+	tr.judge()
+	for _, word := range []string{"too many open files", "EMFILE"} {
+		if strings.Contains(tr.engine.logged(), word) {
+			t.Errorf("the log has %q", word)
+		}
+	}
+	for _, r := range tr.peers.Receipts() {
+		if !r.Accepted() {
+			t.Errorf("a request of %d ended with %d", r.Target, r.Status)
+		}
+	}
+}
+
+// 150 MB, and more offered than fits: large events from all sides while 2,000
+// connections are held open. The engine sees the limit by itself, takes what it can,
+// and the kernel has no reason to end it.
+func TestFault_33_MemoryLimit(t *testing.T) {
+	t.Parallel()
+	folder := memoryGroup(t, 150<<20)
+	tr := beginWith(t, "sqlite", "slow=100:500ms-1500ms", time.Hour, crowd, func(e *engine) {
+		e.under = []string{"sh", "-c", `echo $$ > "$0/cgroup.procs" && exec "$@"`, folder}
+	})
+	if !strings.Contains(tr.engine.logged(), "told of the memory limit") {
+		t.Error("the engine doesn't know of its limit")
+	}
+	tr.publishNow(20)
+	filler := strings.Repeat("x", 200<<10)
+	var offers sync.WaitGroup
+	for n := range 100 {
+		body := fmt.Sprintf(`{"incident_id":"BIG-%d","page":"other","status":"investigating","impact":"minor","affected_components":[],
+			"started_at":"2026-11-21T05:00:00Z","details":{"filler":%q}}`, n, filler)
+		offers.Go(func() {
+			response, answer, err := tr.offer(&update{body: []byte(body)})
+			if err != nil || response.StatusCode != http.StatusAccepted && response.Header.Get("Retry-After") == "" {
+				t.Errorf("an event was answered %v %s (%v)", response, answer, err)
+			}
+		})
+	}
+	offers.Wait()
+	tr.publishNow(20)
+	tr.judge()
+}
+
+// memoryGroup makes a control group with that limit.
+func memoryGroup(t *testing.T, limit int) string {
+	t.Helper()
+	const root = "/sys/fs/cgroup"
+	file := "memory.max"
+	own, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		t.Skipf("no control groups here: %v", err)
+	}
+	parent := root
+	for line := range strings.Lines(string(own)) {
+		fields := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		if len(fields) == 3 && fields[1] == "memory" {
+			parent, file = filepath.Join(root, "memory", fields[2]), "memory.limit_in_bytes"
+		}
+	}
+	folder, err := os.MkdirTemp(parent, "tocsin-fault-")
+	if err != nil {
+		t.Skipf("no control group may be made here: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := os.Remove(folder); err != nil { // the engine is gone by then
+			t.Error(err)
+		}
+	})
+	if err := os.WriteFile(filepath.Join(folder, file), strconv.AppendInt(nil, int64(limit), 10), 0o644); err != nil {
+		t.Skipf("no memory limit may be set here: %v", err)
+	}
+	return folder
+}
