@@ -66,25 +66,32 @@ func TestBrokerCrash(t *testing.T) {
 
 // What the broker was given and lost is in the ledger: the sweeper publishes it
 // again, and if it dies over that, the next one does.
-func TestSweeperFindsWhatTheBrokerLost(t *testing.T) {
-	inBrokerWorld(t, func(t *testing.T, w *world) {
-		w.subscribe(250)
-		w.publish(incident.Investigating, "")
-		w.peer.answer = func(int64, int, int) (channels.Result, time.Duration) {
-			return channels.Result{Class: channels.Temporary}, 0
-		}
-		w.crash(dispatcher.FailPagePublished, 1)
-		w.peer.answer = nil
-		purge(t, w.broker, "tocsin.deliver.webhook.urgent")
-		w.crash(dispatcher.FailReplaced, 1)
-		w.start()
-		w.settled()
-		w.holds(map[int]int{1: 250}, 0)
-	})
+func TestFault_07_QueueDeleted(t *testing.T) {
+	for name, lose := range map[string]func(*amqp.Channel, string) (int, error){
+		"emptied": func(ch *amqp.Channel, queue string) (int, error) { return ch.QueuePurge(queue, false) },
+		"deleted": func(ch *amqp.Channel, queue string) (int, error) { return ch.QueueDelete(queue, false, false, false) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBrokerWorld(t, func(t *testing.T, w *world) {
+				w.subscribe(250)
+				w.publish(incident.Investigating, "")
+				w.peer.answer = func(int64, int, int) (channels.Result, time.Duration) {
+					return channels.Result{Class: channels.Temporary}, 0
+				}
+				w.crash(dispatcher.FailPagePublished, 1)
+				w.peer.answer = nil
+				operate(t, w.broker, func(ch *amqp.Channel) (int, error) { return lose(ch, "tocsin.deliver.webhook.urgent") })
+				w.crash(dispatcher.FailReplaced, 1)
+				w.start()
+				w.settled()
+				w.holds(map[int]int{1: 250}, 0)
+			})
+		})
+	}
 }
 
-// purge empties a queue, as an operator might.
-func purge(t *testing.T, url, queue string) {
+// operate does what an operator might, which has to concern some messages.
+func operate(t *testing.T, url string, do func(*amqp.Channel) (int, error)) {
 	t.Helper()
 	c, err := amqp.Dial(url)
 	if err != nil {
@@ -95,8 +102,7 @@ func purge(t *testing.T, url, queue string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n, err := ch.QueuePurge(queue, false)
-	if err != nil || n == 0 {
-		t.Fatalf("purged %d messages: %v", n, err)
+	if n, err := do(ch); err != nil || n == 0 {
+		t.Fatalf("%d messages: %v", n, err)
 	}
 }

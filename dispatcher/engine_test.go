@@ -188,7 +188,7 @@ func (l hastyPlans) Audience(ctx context.Context, p *dispatcher.Plan, limit int)
 	return page, err
 }
 
-func TestCrashBetweenTwoPages(t *testing.T) {
+func TestFault_13_PlannerKilledMidExpansion(t *testing.T) {
 	const targets, page = 90, 40 // three pages
 	defended(t, lossless(map[int]int{1: targets}, targets), func(t *testing.T, w *world, defend bool) {
 		w.options = func(o *dispatcher.Options) { o.PlanPage = page }
@@ -423,8 +423,14 @@ func lossless(audience map[int]int, duplicates int) func(*world) []string {
 // without it something must.
 func defended(t *testing.T, faults func(*world) []string, scenario func(t *testing.T, w *world, defend bool)) {
 	t.Helper()
+	defendedIn(t, inWorld, faults, scenario)
+}
+
+// defendedIn does so in a world of that kind.
+func defendedIn(t *testing.T, kind func(*testing.T, func(*testing.T, *world)), faults func(*world) []string, scenario func(t *testing.T, w *world, defend bool)) {
+	t.Helper()
 	t.Run("defended", func(t *testing.T) {
-		inWorld(t, func(t *testing.T, w *world) {
+		kind(t, func(t *testing.T, w *world) {
 			scenario(t, w, true)
 			for _, f := range faults(w) {
 				t.Error(f)
@@ -432,7 +438,7 @@ func defended(t *testing.T, faults func(*world) []string, scenario func(t *testi
 		})
 	})
 	t.Run("defence disabled", func(t *testing.T) {
-		inWorld(t, func(t *testing.T, w *world) {
+		kind(t, func(t *testing.T, w *world) {
 			scenario(t, w, false)
 			found := faults(w)
 			if len(found) == 0 {
@@ -530,35 +536,6 @@ func TestStopEndsTheFanOutAndNotTheIncident(t *testing.T) {
 	})
 }
 
-func TestPausedTargetIsNotTold(t *testing.T) {
-	inWorld(t, func(t *testing.T, w *world) {
-		w.subscribe(10)
-		w.peer.answer = func(int64, int, int) (channels.Result, time.Duration) {
-			return channels.Result{Class: channels.Temporary, Detail: "http 500"}, 0
-		}
-		w.start()
-		w.publish(incident.Investigating, "")
-		time.Sleep(3 * time.Second)
-		target := w.rows()[0].Target
-		if _, err := w.store.Patch(t.Context(), target, func(t *incident.Target) error {
-			t.State = incident.StatePaused
-			return nil
-		}); err != nil {
-			t.Fatal(err)
-		}
-		w.engine.TargetsChanged([]int64{target})
-		time.Sleep(time.Second)
-		before := w.sentTo(target)
-		time.Sleep(5 * time.Minute)
-		if n := w.sentTo(target); n != before {
-			t.Errorf("%d sends to a paused target", n-before)
-		}
-		if r := w.rowsOf(target)[0]; r.Outcome != dispatcher.Suppressed || r.Detail != "target paused" {
-			t.Errorf("its delivery ended as %s %q", r.Outcome, r.Detail)
-		}
-	})
-}
-
 func (w *world) sentTo(target int64) (n int) {
 	w.peer.mu.Lock()
 	defer w.peer.mu.Unlock()
@@ -611,7 +588,7 @@ func (w *world) lapse(now time.Time) []dispatcher.LapsedBatch {
 	return lapsed
 }
 
-func TestGracefulStopHandsBackAndLosesNothing(t *testing.T) {
+func TestFault_31_ShutdownDeadline(t *testing.T) {
 	inWorld(t, func(t *testing.T, w *world) {
 		w.subscribe(200)
 		w.peer.answer = func(target int64, _, _ int) (channels.Result, time.Duration) {

@@ -109,6 +109,7 @@ type lane struct {
 	policy   ProviderPolicy
 	bucket   ratelimit.Bucket
 	breaker  *breaker // nil until the first failure
+	budget   retryBudget
 	waiting  heap[held]
 	delayed  heap[held]
 

@@ -49,6 +49,9 @@ type Options struct {
 	HoldFor, LongestSend time.Duration
 	Backoff              Backoff
 	Breaker              BreakerPolicy
+	// RetryShare is how much of a provider's rate may go to retries, 0.2 for a fifth;
+	// 0 is no limit.
+	RetryShare float64
 	// ExpiresAfter is the life of an update that names no expires_at.
 	ExpiresAfter time.Duration
 
@@ -92,6 +95,7 @@ func DefaultOptions() Options {
 		LongestSend:  30 * time.Second,
 		Backoff:      Backoff{Base: 2 * time.Second, Cap: time.Hour},
 		Breaker:      DefaultBreaker(),
+		RetryShare:   0.2,
 		ExpiresAfter: 24 * time.Hour,
 		PlanPage:     4000, // about 30 ms of the store's writer: settling never waits long behind it
 		SettleEvery:  5 * time.Millisecond,

@@ -259,6 +259,13 @@ func (s *scheduler) startNext(l *lane) {
 		l.limitedUntil = s.now.Add(max(wait, time.Microsecond))
 		return
 	}
+	if d.attempt > 0 && s.opt.RetryShare > 0 {
+		if later, ok := l.budget.take(s.now, s.opt.RetryShare, l.policy.Limit); !ok {
+			l.bucket.GiveBack(d.cost)
+			s.toLedger(d, s.wallOf(later))
+			return
+		}
+	}
 	if l.breaker != nil {
 		ok, verdict := l.breaker.allows()
 		if !ok {

@@ -58,7 +58,10 @@ type schedulerOptions struct {
 	HoldFor  time.Duration // a batch is settled by then, but for sends in flight
 	Backoff  Backoff
 	Breaker  BreakerPolicy
-	Rand     *rand.Rand
+	// RetryShare is the share of a provider's rate that retries may take; 0 is no
+	// limit.
+	RetryShare float64
+	Rand       *rand.Rand
 }
 
 type laneKey struct{ group, provider string }

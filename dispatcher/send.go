@@ -88,7 +88,7 @@ func (e *Engine) schedule(ctx context.Context) error {
 	s := newScheduler(e.now(), schedulerOptions{
 		Policy: e.opt.Policy, Admission: e.opt.Admission, MaxInFlight: e.opt.MaxInFlight,
 		MaxStarting: e.opt.MaxStarting, Tells: e.tells,
-		LaneWait: e.opt.LaneWait, HoldFor: e.opt.HoldFor, Backoff: e.opt.Backoff, Breaker: e.opt.Breaker, Rand: e.opt.Rand,
+		LaneWait: e.opt.LaneWait, HoldFor: e.opt.HoldFor, Backoff: e.opt.Backoff, Breaker: e.opt.Breaker, RetryShare: e.opt.RetryShare, Rand: e.opt.Rand,
 	})
 	var in inputs
 	var out outputs

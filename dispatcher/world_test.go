@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -40,7 +41,11 @@ type world struct {
 	// they were written for.
 	relay    string
 	unrouted bool
-	peer     *peer
+	// shared has all webhooks at one provider.
+	shared bool
+	// ahead is how far the machine's clock is set ahead of what it was.
+	ahead atomic.Int64
+	peer  *peer
 	// producer is who is called back.
 	producer producer
 	meter    *counts
@@ -85,10 +90,13 @@ func (w *world) open() {
 		if t.Channel == incident.ChannelSMTP {
 			return "smtp:" + w.relay, w.relay, nil
 		}
+		if w.shared {
+			return "webhook", "https://one.example", nil
+		}
 		return "webhook", t.Address, nil
 	})
 	if w.broker == "" {
-		w.queue, err = queuesqlite.New(ctx, w.db, queuesqlite.Options{})
+		w.queue, err = queuesqlite.New(ctx, w.db, queuesqlite.Options{Now: w.clock})
 	} else {
 		w.queue, err = rabbitmq.Open(ctx, rabbitmq.Options{
 			URL: w.broker, Groups: w.groups(), Exclusive: true, Logger: slog.New(slog.NewTextHandler(w.t.Output(), nil)),
@@ -148,7 +156,7 @@ func (w *world) start() {
 	opt.Policy = func(_, _ string) dispatcher.ProviderPolicy {
 		return dispatcher.ProviderPolicy{Limit: ratelimit.Limit{PerSecond: 1e5, Burst: 1e5}, Window: 64}
 	}
-	opt.Fail = w.fail
+	opt.Fail, opt.Clock = w.fail, w.clock
 	if w.options != nil {
 		w.options(&opt)
 	}
@@ -168,6 +176,8 @@ func (w *world) start() {
 	w.cancel, w.ended = cancel, make(chan error, 1)
 	go func() { w.ended <- w.engine.Run(ctx) }()
 }
+
+func (w *world) clock() time.Time { return time.Now().Add(time.Duration(w.ahead.Load())) }
 
 // stop ends the engine as SIGTERM does.
 func (w *world) stop() {
@@ -411,6 +421,7 @@ type receipt struct {
 	id       string
 	provider string
 	class    channels.Class // 0: never answered
+	at       time.Time
 }
 
 func (p *peer) Render(u *channels.Update, _ channels.Variant) (channels.Payload, error) {
@@ -431,7 +442,7 @@ func (p *peer) Send(ctx context.Context, m *channels.Message) channels.Result {
 		result, delay = p.answer(m.Target, sequence, nth)
 	}
 	at := len(p.receipts)
-	p.receipts = append(p.receipts, receipt{target: m.Target, sequence: sequence, id: m.ID, provider: m.Provider})
+	p.receipts = append(p.receipts, receipt{target: m.Target, sequence: sequence, id: m.ID, provider: m.Provider, at: time.Now()})
 	p.mu.Unlock()
 	if delay > 0 {
 		select {

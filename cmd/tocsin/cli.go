@@ -24,6 +24,7 @@ type commands struct {
 	Incidents  incidentsCommand  `cmd:"" help:"List incidents."`
 	Deliveries deliveriesCommand `cmd:"" help:"Say who was told of an incident, who not, and why."`
 	Resend     resendCommand     `cmd:"" help:"Send an incident's newest update again to those who have not heard."`
+	Parked     parkedCommand     `cmd:"" help:"List, show and return what was given up on the broker."`
 	Demo       demoCommand       `cmd:"" help:"Tell 10,000 local targets of an incident, and prove it."`
 	Backup     backupCommand     `cmd:"" help:"Copy the store to a file, while the engine runs."`
 	Restore    restoreCommand    `cmd:"" help:"Put a backup in the place of the store."`

@@ -7,10 +7,12 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"math"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,6 +23,7 @@ import (
 	"github.com/tocsin/tocsin/dispatcher"
 	"github.com/tocsin/tocsin/incident"
 	"github.com/tocsin/tocsin/internal/config"
+	"github.com/tocsin/tocsin/internal/doctor"
 	"github.com/tocsin/tocsin/internal/egress"
 	"github.com/tocsin/tocsin/internal/feeds"
 	"github.com/tocsin/tocsin/internal/gateway"
@@ -38,6 +41,7 @@ import (
 const (
 	brokerPatience = 30 * time.Second
 	serverPatience = 5 * time.Second
+	readyPatience  = 500 * time.Millisecond // for the broker, when asked whether it is
 	idleTime       = 75 * time.Second
 )
 
@@ -53,6 +57,10 @@ func runEngine(ctx context.Context, cfg *config.Config, stderr io.Writer) (err e
 	var open teardown
 	defer func() { err = errors.Join(err, open.close()) }()
 
+	if limit := doctor.MemoryFor(doctor.Machine()); limit > 0 && debug.SetMemoryLimit(-1) == math.MaxInt64 {
+		debug.SetMemoryLimit(limit) // else garbage may grow until the kernel ends us
+		log.Info("Go is told of the memory limit; GOMEMLIMIT sets another", "bytes", limit)
+	}
 	files, err := egress.RaiseFileLimit()
 	if err != nil {
 		return err
@@ -124,7 +132,7 @@ func runEngine(ctx context.Context, cfg *config.Config, stderr io.Writer) (err e
 		Depths:          queues.measure, Metrics: metrics.Handler(), Log: log, Ended: metrics.Ended,
 		Connections: func() (used, most int) { return budget.Used(), budget.Limit() },
 		Ready: func(ctx context.Context) map[string]string {
-			return map[string]string{"store": said(ledger.Ping(ctx)), "broker": said(queues.ready(ctx))}
+			return readiness(ctx, map[string]func(context.Context) error{"store": ledger.Ping, "broker": queues.ready})
 		},
 	}, gateway.Options{Tokens: cfg.Tokens, Listen: cfg.Listen})
 	var routes http.Handler = control
@@ -314,7 +322,12 @@ func openQueue(ctx context.Context, cfg *config.Config, groups []string, db *sql
 	if err != nil {
 		return nil, unavailableError(err)
 	}
-	return &queues{Queue: b, Intake: b, name: "rabbitmq", ready: b.Ready, connected: b.Connected}, nil
+	ready := func(ctx context.Context) error {
+		ctx, cancel := context.WithTimeout(ctx, readyPatience)
+		defer cancel()
+		return b.Ready(ctx)
+	}
+	return &queues{Queue: b, Intake: b, name: "rabbitmq", ready: ready, connected: b.Connected}, nil
 }
 
 // Offer implements [gateway.Intake]. A full disk is not a queue that will be
@@ -332,6 +345,24 @@ func (q *queues) measure(ctx context.Context) ([]queue.Depth, error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	return q.Depths(ctx)
+}
+
+// readiness asks all parts at once: one that is stuck doesn't put the others in the
+// wrong.
+func readiness(ctx context.Context, parts map[string]func(context.Context) error) map[string]string {
+	var asking sync.WaitGroup
+	var mu sync.Mutex
+	words := make(map[string]string, len(parts))
+	for name, ask := range parts {
+		asking.Go(func() {
+			word := said(ask(ctx))
+			mu.Lock()
+			defer mu.Unlock()
+			words[name] = word
+		})
+	}
+	asking.Wait()
+	return words
 }
 
 // said is a part's word for readiness.

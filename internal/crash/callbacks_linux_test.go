@@ -79,7 +79,7 @@ func (tr *trial) toldOf() {
 			total += n
 		}
 		// Who answered that it is gone is told of no later update.
-		if d := told.Data; d.UpdateID != u.id || d.Audience > targets || d.Audience < stay || total != d.Audience || d.Outcomes["webhook"]["open"] != 0 {
+		if d := told.Data; d.UpdateID != u.id || d.Audience > tr.targets || d.Audience < stay || total != d.Audience || d.Outcomes["webhook"]["open"] != 0 {
 			t.Errorf("C: %s was told of as %s", u.id, bodies[0])
 		}
 	}

@@ -19,7 +19,7 @@ const (
 	expiry = 25 * time.Second
 )
 
-func TestCrash_EngineOnEmbeddedQueue(t *testing.T) {
+func TestFault_09_EngineKilled_Embedded(t *testing.T) {
 	t.Parallel()
 	tr := begin(t, "sqlite", mixForEngine, expiry)
 	tr.measure(healthy)
@@ -27,7 +27,7 @@ func TestCrash_EngineOnEmbeddedQueue(t *testing.T) {
 	tr.judge()
 }
 
-func TestCrash_EngineOnRabbitMQ(t *testing.T) {
+func TestFault_09_EngineKilled_RabbitMQ(t *testing.T) {
 	t.Parallel()
 	url := testenv.Vhost(t)
 	tr := begin(t, url, mixForEngine, expiry)
@@ -40,7 +40,7 @@ func TestCrash_EngineOnRabbitMQ(t *testing.T) {
 // The engine lives through it all: nothing comes twice. A broker takes about five
 // seconds to boot, and the engine up to ten to find it again: nothing here may
 // expire meanwhile.
-func TestCrash_Broker(t *testing.T) {
+func TestFault_01_BrokerKilled(t *testing.T) {
 	t.Parallel()
 	usual := 10
 	if testing.Short() {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -27,6 +28,8 @@ type engine struct {
 	config  string
 	log     string
 	environ []string
+	// under is a command line that the engine's is given to, as prlimit's.
+	under []string
 
 	cmd   *exec.Cmd
 	ended chan struct{} // closed once the process is reaped
@@ -90,7 +93,8 @@ func (e *engine) start() {
 		e.t.Fatal(err)
 	}
 	defer log.Close() // the child has its own descriptor
-	e.cmd = exec.Command(os.Getenv(engineVariable), "serve", "--config", e.config)
+	line := append(slices.Clone(e.under), os.Getenv(engineVariable), "serve", "--config", e.config)
+	e.cmd = exec.Command(line[0], line[1:]...)
 	e.cmd.Env, e.cmd.Stderr = e.environ, log
 	e.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := e.cmd.Start(); err != nil {
@@ -130,12 +134,18 @@ func (e *engine) kill() (at time.Time) {
 	return at
 }
 
+// signal sends the process a signal.
+func (e *engine) signal(s syscall.Signal) {
+	e.t.Helper()
+	if err := e.cmd.Process.Signal(s); err != nil {
+		e.t.Fatalf("the engine ended by itself: %v: %v", e.cmd.ProcessState, err)
+	}
+}
+
 // stop ends the process as an operator does, which has to go well.
 func (e *engine) stop() {
 	e.t.Helper()
-	if err := e.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		e.t.Fatalf("the engine ended by itself: %v: %v", e.cmd.ProcessState, err)
-	}
+	e.signal(syscall.SIGTERM)
 	select {
 	case <-e.ended:
 	case <-time.After(patience):
@@ -144,6 +154,31 @@ func (e *engine) stop() {
 	if !e.cmd.ProcessState.Success() {
 		e.t.Fatalf("the engine did not end well: %v", e.cmd.ProcessState)
 	}
+}
+
+// configure adds to the configuration of an engine that is not running; of a key that
+// is there it changes the line.
+func (e *engine) configure(yaml string) {
+	e.t.Helper()
+	text, err := os.ReadFile(e.config)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	key, _, _ := strings.Cut(yaml, ":")
+	lines := slices.DeleteFunc(strings.SplitAfter(string(text), "\n"), func(line string) bool { return strings.HasPrefix(line, key+":") })
+	if err := os.WriteFile(e.config, []byte(strings.Join(lines, "")+yaml), 0o600); err != nil {
+		e.t.Fatal(err)
+	}
+}
+
+// logged returns all that the engine's lives have said.
+func (e *engine) logged() string {
+	e.t.Helper()
+	log, err := os.ReadFile(e.log)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return string(log)
 }
 
 func (e *engine) lastWords() []byte {

@@ -18,7 +18,8 @@ import (
 	"github.com/tocsin/tocsin/internal/peer"
 )
 
-const targets = 2000
+// crowd is how many targets a crash is tried on.
+const crowd = 2000
 
 // trial is the set-up of one test: the peers in this process, an engine in one of
 // its own, and what happened to them.
@@ -32,6 +33,7 @@ type trial struct {
 	engine  *engine
 	api     *api
 	publish func(context.Context, *update) error
+	targets int
 	numbers map[int64]int // of the targets, by their id in the engine
 
 	publishing sync.WaitGroup
@@ -58,8 +60,15 @@ type moment struct {
 // published expires after a while.
 func begin(t *testing.T, queue, mix string, expiry time.Duration) *trial {
 	t.Helper()
+	return beginWith(t, queue, mix, expiry, crowd, nil)
+}
+
+// beginWith does so with so many targets; change, if any, is asked before the
+// engine starts.
+func beginWith(t *testing.T, queue, mix string, expiry time.Duration, targets int, change func(*engine)) *trial {
+	t.Helper()
 	restOnEngine(t)
-	tr := &trial{t: t, rng: draw(t), expiry: expiry, numbers: make(map[int64]int)}
+	tr := &trial{t: t, rng: draw(t), expiry: expiry, targets: targets, numbers: make(map[int64]int)}
 	var err error
 	if tr.mix, err = peer.ParseMix(mix); err != nil {
 		t.Fatal(err)
@@ -78,6 +87,9 @@ func begin(t *testing.T, queue, mix string, expiry time.Duration) *trial {
 	tr.api = newAPI(tr.engine.address)
 	tr.publish = tr.api.publish
 	t.Cleanup(tr.publishing.Wait)
+	if change != nil {
+		change(tr.engine)
+	}
 	tr.engine.start()
 	tr.awaitReady()
 	var lines bytes.Buffer
@@ -105,7 +117,7 @@ func (tr *trial) everyUpdate(n int) bool {
 
 // count says how many targets are of the kinds that are wanted.
 func (tr *trial) count(wanted func(peer.Kind) bool) (n int) {
-	for i := 1; i <= targets; i++ {
+	for i := 1; i <= tr.targets; i++ {
 		if wanted(tr.mix.Behaviour(i).Kind) {
 			n++
 		}
@@ -269,7 +281,7 @@ func (tr *trial) judge() {
 			t.Errorf("A: %s was accepted, but the engine has it as sequence %d", u.id, sequences[u.id])
 		}
 	}
-	for n := 1; n <= targets; n++ {
+	for n := 1; n <= tr.targets; n++ {
 		e.audience = append(e.audience, target{number: n, everyUpdate: tr.everyUpdate(n), dead: !listens(tr.mix.Behaviour(n).Kind)})
 	}
 	tr.report(e, e.judge())
@@ -280,7 +292,7 @@ func (tr *trial) report(e *evidence, v *verdict) {
 	t := tr.t
 	t.Helper()
 	t.Logf("%d updates to %d targets; undisturbed ones took up to %v; %d requests, %d duplicates; outcomes %v\n%s",
-		len(tr.updates), targets, tr.slowest, len(e.receipts), v.duplicates, v.outcomes, tr.table(e, v))
+		len(tr.updates), tr.targets, tr.slowest, len(e.receipts), v.duplicates, v.outcomes, tr.table(e, v))
 	if slices.Sort(tr.absences); len(tr.absences) > 0 {
 		t.Logf("ready again after %v to %v, half of the times below %v", tr.absences[0], tr.absences[len(tr.absences)-1], tr.absences[len(tr.absences)/2])
 	}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"math"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -78,8 +79,8 @@ func meminfo(text, name string) int64 {
 	return -1
 }
 
-// group is what control groups (cgroup v2) leave to a process: the least of its own
-// group and those above.
+// group is what control groups leave to a process: the least of its own group and
+// those above; of cgroup v1 the memory alone.
 type group struct {
 	// err is why nothing is known.
 	err error
@@ -89,7 +90,7 @@ type group struct {
 	processors float64
 }
 
-var errNoGroups = errors.New("no control groups (cgroup v2) here")
+var errNoGroups = errors.New("no control groups here")
 
 func (x *examination) groupOf(process string) group {
 	none := func(err error) group { return group{err: err} }
@@ -101,10 +102,20 @@ func (x *examination) groupOf(process string) group {
 		return none(err)
 	}
 	const root = "sys/fs/cgroup"
-	if _, err := x.System.text(root + "/cgroup.controllers"); err != nil {
+	g := group{memory: math.MaxInt64, threads: math.MaxInt64}
+	_, unified := x.System.text(root + "/cgroup.controllers")
+	at, found := memoryGroup(text)
+	switch {
+	case unified != nil && found:
+		for folder := path.Clean(root + "/memory/" + path.Clean("/"+at)); strings.HasPrefix(folder, root+"/memory"); folder = path.Dir(folder) {
+			if n := x.groupLimit(folder + "/memory.limit_in_bytes"); n < unlimited {
+				g.memory = min(g.memory, n)
+			}
+		}
+		return g
+	case unified != nil:
 		return none(errNoGroups)
 	}
-	g := group{memory: math.MaxInt64, threads: math.MaxInt64}
 	for line := range strings.Lines(text) {
 		at, ok := strings.CutPrefix(strings.TrimSpace(line), "0::/")
 		if !ok {
@@ -119,6 +130,36 @@ func (x *examination) groupOf(process string) group {
 		}
 	}
 	return g
+}
+
+// unlimited is what cgroup v1 says for no limit, or less: no machine has it.
+const unlimited = 1 << 60
+
+// memoryGroup returns the group that cgroup v1 keeps the memory of, where it does.
+func memoryGroup(text string) (at string, found bool) {
+	for line := range strings.Lines(text) {
+		fields := strings.SplitN(strings.TrimSpace(line), ":", 3)
+		if len(fields) == 3 && slices.Contains(strings.Split(fields[1], ","), "memory") {
+			return fields[2], true
+		}
+	}
+	return "", false
+}
+
+// besideGo is what Go doesn't count and the limit does: the caches of SQLite, up to
+// 64 MiB, and the kernel's buffers of connections.
+const besideGo = 96 * mebibyte
+
+// MemoryFor returns what Go should be told of a memory limit that this process is
+// under: nine tenths of it, less where that leaves too little for what Go doesn't
+// count, half at least; 0 if there is no limit.
+func MemoryFor(s System) int64 {
+	x := examination{Options: Options{System: s}}
+	g := x.groupOf("proc/self")
+	if g.err != nil || g.memory == math.MaxInt64 {
+		return 0
+	}
+	return max(g.memory/2, min(g.memory/10*9, g.memory-besideGo))
 }
 
 // groupLimit reads a number or "max"; what isn't there is no limit.
@@ -187,7 +228,7 @@ func judgeGoMemory(g group, limit int64, running bool) Finding {
 	f.Fix = fmt.Sprintf("Environment=GOMEMLIMIT=%dMiB in the unit or the container", good/mebibyte)
 	switch {
 	case limit == math.MaxInt64:
-		return f.warn("not set")
+		return f.ok("left to serve, which sets it")
 	case limit > g.memory/100*95:
 		return f.warn(size(limit))
 	}

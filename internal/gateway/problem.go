@@ -15,7 +15,7 @@ import (
 	"github.com/tocsin/tocsin/queue"
 )
 
-// retryAfter is what a 503 asks for, in seconds.
+// retryAfter is what a 503 or 507 asks for, in seconds.
 const retryAfter = "5"
 
 // problem is an answer of RFC 9457. As an error it carries itself to the edge.
@@ -97,7 +97,7 @@ func (g *gateway) answer(h handler) http.Handler {
 }
 
 func writeProblem(w http.ResponseWriter, p *problem) {
-	if p.Status == http.StatusServiceUnavailable {
+	if p.Status == http.StatusServiceUnavailable || p.Status == http.StatusInsufficientStorage {
 		w.Header().Set("Retry-After", retryAfter)
 	}
 	w.Header().Set("Content-Type", "application/problem+json")

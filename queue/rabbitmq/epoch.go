@@ -27,7 +27,7 @@ var (
 // and channels of an ended epoch would mean other messages there.
 type epoch struct {
 	conn   *amqp.Connection
-	raw    net.Conn
+	raw    *watchedConn
 	closes <-chan *amqp.Error
 	blocks <-chan amqp.Blocking
 
@@ -55,7 +55,10 @@ func (o *Options) dial(ctx context.Context, name string) (*epoch, error) {
 			if err != nil {
 				return nil, err
 			}
-			e.raw = &boundedConn{Conn: c, timeout: o.WriteTimeout}
+			e.raw = newWatchedConn(c, o.WriteTimeout, func(silence error) {
+				e.fail(silence)
+				_ = c.Close() // nobody would hear a farewell
+			})
 			// For the handshakes; the client clears it after them.
 			return e.raw, c.SetDeadline(time.Now().Add(o.ConnectTimeout))
 		},
@@ -72,6 +75,7 @@ func (o *Options) dial(ctx context.Context, name string) (*epoch, error) {
 	e.conn = conn
 	e.closes = conn.NotifyClose(make(chan *amqp.Error, 1))
 	e.blocks = conn.NotifyBlocked(make(chan amqp.Blocking, 16))
+	e.watchSilence()
 	return e, nil
 }
 
@@ -113,18 +117,4 @@ func (e *epoch) hangUp() {
 	defer cut.Stop()
 	_ = e.conn.Close() // if it is closed already, so much the better
 	e.work.Wait()
-}
-
-// boundedConn gives each write its own deadline: the client writes without
-// one, and a broker under an alarm stops reading.
-type boundedConn struct {
-	net.Conn
-	timeout time.Duration
-}
-
-func (c *boundedConn) Write(b []byte) (int, error) {
-	if err := c.SetWriteDeadline(time.Now().Add(c.timeout)); err != nil {
-		return 0, err
-	}
-	return c.Conn.Write(b)
 }

@@ -29,13 +29,17 @@ const (
 	maxField  = 256
 )
 
-// Offer implements [queue.Intake].
+// Offer implements [queue.Intake]. Under the broker's alarm it returns at once: that
+// lasts, and those who wait would fill the intake's connections.
 func (b *Broker) Offer(ctx context.Context, e *queue.Event) error {
 	if len(e.Body) > queue.MaxEventBytes {
 		return fmt.Errorf("rabbitmq: the event has %d bytes, at most %d are allowed", len(e.Body), queue.MaxEventBytes)
 	}
 	if len(e.UpdateID) > maxShort {
 		return fmt.Errorf("rabbitmq: the update id has %d bytes, at most %d are allowed", len(e.UpdateID), maxShort)
+	}
+	if b.Blocked() {
+		return unavailable(reason(true, nil))
 	}
 	now := time.Now()
 	return b.send(ctx, 1, func(int) (message, error) {

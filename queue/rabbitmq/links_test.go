@@ -3,6 +3,7 @@ package rabbitmq
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -35,12 +36,12 @@ func receive(t *testing.T, b *Broker) *queue.Lease {
 }
 
 func TestCutLinkReconnectsAndStaleAcksAreHarmless(t *testing.T) {
-	p, url := newProxy(t, testenv.Vhost(t))
+	p, url := testenv.NewProxy(t, testenv.Vhost(t))
 	b := open(t, testOptions(t, url))
 	publish(t, b, queuetest.Batch(1, queuetest.GroupA, true, 1), queuetest.Batch(2, queuetest.GroupA, true, 1))
 	stale := []*queue.Lease{receive(t, b), receive(t, b)}
 
-	p.cut()
+	p.Cut()
 	// Both come again although they are held; their takes say so.
 	again := []*queue.Lease{receive(t, b), receive(t, b)}
 	for i, l := range again {
@@ -61,7 +62,7 @@ func TestCutLinkReconnectsAndStaleAcksAreHarmless(t *testing.T) {
 }
 
 func TestReceiveOutlivesTheLink(t *testing.T) {
-	p, url := newProxy(t, testenv.Vhost(t))
+	p, url := testenv.NewProxy(t, testenv.Vhost(t))
 	o := testOptions(t, url)
 	b := open(t, o)
 	got := make(chan *queue.Lease)
@@ -80,7 +81,7 @@ func TestReceiveOutlivesTheLink(t *testing.T) {
 		}
 	}()
 	for range 3 {
-		p.cut()
+		p.Cut()
 		if err := b.Ready(patience(t)); err != nil {
 			t.Fatal(err)
 		}
@@ -96,24 +97,30 @@ func TestReceiveOutlivesTheLink(t *testing.T) {
 	}
 }
 
-func TestFrozenLinkIsUnavailableAndThenGivenUp(t *testing.T) {
-	p, url := newProxy(t, testenv.Vhost(t))
+// Given up after one silent heartbeat: the client would wait for three.
+func TestFault_06_BrokerBlackHoled(t *testing.T) {
+	p, url := testenv.NewProxy(t, testenv.Vhost(t))
 	o := testOptions(t, url)
 	o.PublishTimeout, o.Heartbeat = 50*time.Millisecond, time.Second
 	b := open(t, o)
-	p.freeze()
+	p.Freeze()
 	err := b.Publish(patience(t), []*queue.Batch{queuetest.Batch(1, queuetest.GroupA, false, 1)})
 	if !errors.Is(err, queue.ErrUnavailable) || errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("publish got %v, want ErrUnavailable and no end of the caller's context", err)
 	}
 	eventually(t, "the silent connections are given up", func() bool { return !b.Connected() })
+	eventually(t, "the silence is why", func() bool {
+		soon, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		return strings.Contains(fmt.Sprint(b.Ready(soon)), "nothing was heard of the broker")
+	})
 	if _, err := b.Receive(patience(t), queuetest.GroupA, 1); !errors.Is(err, queue.ErrUnavailable) {
 		t.Errorf("receive got %v, want ErrUnavailable", err)
 	}
 	if _, err := b.Depths(patience(t)); !errors.Is(err, queue.ErrUnavailable) {
 		t.Errorf("depths got %v, want ErrUnavailable", err)
 	}
-	p.thaw()
+	p.Thaw()
 	if err := b.Ready(patience(t)); err != nil {
 		t.Fatal(err)
 	}
@@ -123,9 +130,9 @@ func TestFrozenLinkIsUnavailableAndThenGivenUp(t *testing.T) {
 }
 
 func TestCloseIsBoundedWhileFrozen(t *testing.T) {
-	p, url := newProxy(t, testenv.Vhost(t))
+	p, url := testenv.NewProxy(t, testenv.Vhost(t))
 	b := open(t, testOptions(t, url))
-	p.freeze()
+	p.Freeze()
 	if err := b.Close(); err != nil { // the test's own deadline says when it hangs
 		t.Error(err)
 	}

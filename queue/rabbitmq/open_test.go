@@ -30,12 +30,12 @@ func TestSecondOwnerIsRefused(t *testing.T) {
 }
 
 func TestOwnerComesBackAfterALostLink(t *testing.T) {
-	p, url := newProxy(t, testenv.Vhost(t))
+	p, url := testenv.NewProxy(t, testenv.Vhost(t))
 	o := testOptions(t, url)
 	o.Exclusive = true
 	b := open(t, o)
 	for range 3 {
-		p.cut()
+		p.Cut()
 		if err := b.Ready(patience(t)); err != nil {
 			t.Fatal(err)
 		}

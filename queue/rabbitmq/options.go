@@ -42,8 +42,9 @@ type Options struct {
 	// Default 256.
 	Outstanding int
 
-	// Heartbeat is how often both sides show that they live; a silent peer is
-	// given up after two to three of them. Default 10 s, at least 1 s.
+	// Heartbeat is within what time both sides show that they live; a broker that
+	// is silent for longer is given up. Default 10 s, at least 1 s, at most what
+	// the broker proposes.
 	Heartbeat time.Duration
 	// ConnectTimeout bounds TCP connect, and then TLS and AMQP handshake.
 	// Default 5 s.

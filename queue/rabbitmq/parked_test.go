@@ -54,17 +54,55 @@ func TestUnreadableBatchesAreParked(t *testing.T) {
 
 // A batch that kills whoever takes it is parked, and not lost, once it has come
 // back too often.
-func TestPoisonIsParkedAfterTheDeliveryLimit(t *testing.T) {
-	p, url := newProxy(t, testenv.Vhost(t))
+// An operator finds it there, and has it tried again with a new count.
+func TestFault_14_PoisonIsParked(t *testing.T) {
+	p, url := testenv.NewProxy(t, testenv.Vhost(t))
 	b := open(t, testOptions(t, url))
 	publish(t, b, queuetest.Batch(1, queuetest.GroupA, true, 1))
 	for take := 1; take <= deliveryLimit+1; take++ {
 		if l := receive(t, b); l.Takes != take {
 			t.Fatalf("take %d says it is take %d", take, l.Takes)
 		}
-		p.cut()
+		p.Cut()
 	}
-	if d := get(t, peer(t, url), b.names.parked); d.MessageId != "1" {
-		t.Errorf("parked %q, want batch 1", d.MessageId)
+	var seen string
+	for range 2 { // looking leaves it there
+		lot, m := parkedOne(t, b.opts)
+		if m.MessageID != "1" || m.Reason != "delivery_limit" || m.Queue != b.names.group(queuetest.GroupA, urgent) || m.At.IsZero() || seen != "" && m.ID != seen {
+			t.Errorf("parked %+v", m)
+		}
+		seen = m.ID
+		lot.Close()
 	}
+	lot, m := parkedOne(t, b.opts)
+	defer lot.Close()
+	if err := lot.Return(patience(t), m); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok, err := lot.Next(patience(t)); ok || err != nil {
+		t.Errorf("returned, and still parked: %v", err)
+	}
+	if l := receive(t, b); l.ID != 1 || l.Takes != 1 {
+		t.Errorf("received batch %d in take %d, want batch 1 in its first", l.ID, l.Takes)
+	}
+}
+
+// parkedOne waits until something is parked.
+func parkedOne(t *testing.T, o Options) (lot *Lot, m *Parked) {
+	t.Helper()
+	eventually(t, "something is parked", func() (ok bool) {
+		var err error
+		if lot, err = OpenLot(patience(t), o); err != nil {
+			t.Log(err) // the proxy has just been cut
+			return false
+		}
+		if m, ok, err = lot.Next(patience(t)); err != nil {
+			t.Fatal(err)
+		}
+		if !ok {
+			lot.Close()
+		}
+		return ok
+	})
+	return lot, m
 }

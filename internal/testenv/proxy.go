@@ -1,4 +1,4 @@
-package rabbitmq
+package testenv
 
 import (
 	"net"
@@ -7,19 +7,21 @@ import (
 	"testing"
 )
 
-// proxy stands between us and the broker and can cut or freeze what passes.
-type proxy struct {
+// Proxy stands between a client and its broker and can cut or freeze what passes.
+// Its methods are safe for concurrent use.
+type Proxy struct {
 	listener net.Listener
 	target   string
 	work     sync.WaitGroup
 
 	mu     sync.Mutex
 	conns  []net.Conn
-	frozen chan struct{} // nil, or closed by thaw
+	frozen chan struct{} // nil, or closed by Thaw
 }
 
-// newProxy returns a proxy to the broker of the URL and the URL through it.
-func newProxy(t *testing.T, amqpURL string) (*proxy, string) {
+// NewProxy returns a proxy to the broker of the URL, and the URL through it. It ends
+// with the test.
+func NewProxy(t testing.TB, amqpURL string) (*Proxy, string) {
 	t.Helper()
 	u, err := url.Parse(amqpURL)
 	if err != nil {
@@ -29,19 +31,19 @@ func newProxy(t *testing.T, amqpURL string) (*proxy, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &proxy{listener: l, target: u.Host}
+	p := &Proxy{listener: l, target: u.Host}
 	p.work.Go(p.accept)
 	t.Cleanup(func() {
 		_ = l.Close()
-		p.thaw()
-		p.cut()
+		p.Thaw()
+		p.Cut()
 		p.work.Wait()
 	})
 	u.Host = l.Addr().String()
 	return p, u.String()
 }
 
-func (p *proxy) accept() {
+func (p *Proxy) accept() {
 	for {
 		in, err := p.listener.Accept()
 		if err != nil {
@@ -60,7 +62,7 @@ func (p *proxy) accept() {
 	}
 }
 
-func (p *proxy) copy(to, from net.Conn) {
+func (p *Proxy) copy(to, from net.Conn) {
 	defer to.Close()
 	defer from.Close()
 	buf := make([]byte, 32<<10)
@@ -81,8 +83,8 @@ func (p *proxy) copy(to, from net.Conn) {
 	}
 }
 
-// cut ends every connection; new ones are let through.
-func (p *proxy) cut() {
+// Cut ends every connection; new ones are let through.
+func (p *Proxy) Cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, c := range p.conns {
@@ -91,14 +93,15 @@ func (p *proxy) cut() {
 	p.conns = nil
 }
 
-// freeze lets nothing pass, without a word to either side.
-func (p *proxy) freeze() {
+// Freeze lets nothing pass, without a word to either side.
+func (p *Proxy) Freeze() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.frozen = make(chan struct{})
 }
 
-func (p *proxy) thaw() {
+// Thaw lets pass again, what was held up first.
+func (p *Proxy) Thaw() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.frozen != nil {
