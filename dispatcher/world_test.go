@@ -45,7 +45,7 @@ type world struct {
 	shared bool
 	// ahead is how far the machine's clock is set ahead of what it was.
 	ahead atomic.Int64
-	peer   *peer
+	peer  *peer
 	// producer is who is called back.
 	producer producer
 	meter    *counts
