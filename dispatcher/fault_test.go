@@ -37,6 +37,7 @@ func TestFault_12_KilledBetweenSendAndCommit(t *testing.T) { killedAround(t, dis
 // ledger had closed is not sent again, what was answered and is not in the ledger is,
 // under the same key.
 func killedAround(t *testing.T, at dispatcher.Failpoint) {
+	t.Parallel()
 	const targets = 300
 	var closed map[int64]bool
 	var answered int // and not closed
@@ -117,6 +118,7 @@ func (l naive) Accept(ctx context.Context, a []*dispatcher.Arrival, decide dispa
 // The same event three times is one fan-out; one that is older than what everybody
 // heard is told to nobody.
 func TestFault_15_DuplicatesAndDisorder(t *testing.T) {
+	t.Parallel()
 	defended(t, func(w *world) (faults []string) {
 		if n := len(w.peer.receipts); n != 2*20 {
 			faults = append(faults, fmt.Sprintf("%d requests for two updates to 20 targets", n))
@@ -141,6 +143,7 @@ func TestFault_15_DuplicatesAndDisorder(t *testing.T) {
 		}
 		w.publish(incident.Identified, late)
 		w.quiet()
+		w.stop()
 	})
 }
 
@@ -231,6 +234,7 @@ func (l *doubtful) Rebatch(ctx context.Context, now time.Time, b []*queue.Batch,
 // A COMMIT without an answer may have happened: it is done again, and that must come
 // to the same.
 func TestFault_19_CommitOutcomeUnknown(t *testing.T) {
+	t.Parallel()
 	const targets = 90
 	defended(t, lossless(map[int]int{1: targets, 2: targets}, 0), func(t *testing.T, w *world, defend bool) {
 		w.options = func(o *dispatcher.Options) { o.PlanPage = 20 }
@@ -316,6 +320,7 @@ func TestFault_20_ClockStep(t *testing.T) {
 // Two of five requests are answered 503, again and again, while there is always
 // something new to send. Retries take a fifth of the provider's rate, no more.
 func TestFault_25_RetryBudget(t *testing.T) {
+	t.Parallel()
 	const targets = 120
 	defended(t, func(w *world) (faults []string) {
 		// The storm ends with the first attempts: after them there are only retries.
@@ -357,6 +362,7 @@ func TestFault_25_RetryBudget(t *testing.T) {
 		w.start()
 		w.publish(incident.Investigating, "")
 		w.settled()
+		w.stop()
 	})
 }
 
@@ -364,6 +370,7 @@ func TestFault_25_RetryBudget(t *testing.T) {
 // tried now and then; back again, it gets the newest state of the incident alone, no
 // faster than its rate, no more at once than its window.
 func TestFault_30_AnHoursOutage(t *testing.T) {
+	t.Parallel()
 	const targets = 15
 	var back time.Time
 	defended(t, func(w *world) (faults []string) {
@@ -409,5 +416,6 @@ func TestFault_30_AnHoursOutage(t *testing.T) {
 		}
 		time.Sleep(time.Until(back))
 		w.settled()
+		w.stop()
 	})
 }
