@@ -3,6 +3,7 @@ package simulate
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/tocsin/tocsin/dispatcher"
@@ -290,7 +291,10 @@ func (s *scenario) drawMishap(d dice, latest time.Duration) step {
 	switch n := d.IntN(100); {
 	case n < 30:
 		st.act, st.n, st.lasts = dieAt, d.between(1, pick(d, 1, 3, 15)), d.span(0, pick(d, time.Second, 20*time.Second))
-		all := dispatcher.Failpoints()
+		// Nobody asks for anything to be sent again here.
+		all := slices.DeleteFunc(dispatcher.Failpoints(), func(f dispatcher.Failpoint) bool {
+			return f == dispatcher.FailResendBegun || f == dispatcher.FailResendPage
+		})
 		st.fail = all[d.IntN(len(all))]
 	case n < 60:
 		st.act, st.n, st.lasts = dieIn, d.between(1, pick(d, 5, 40, 150)), d.span(0, pick(d, time.Second, 20*time.Second))
