@@ -297,7 +297,7 @@ func (a answer) wantProblem(status int, field string) string {
 	if detail == "" {
 		a.Errorf("no detail: %s", a.body)
 	}
-	if (a.header.Get("Retry-After") != "") != (status == http.StatusServiceUnavailable) {
+	if (a.header.Get("Retry-After") != "") != (status == http.StatusServiceUnavailable || status == http.StatusInsufficientStorage) {
 		a.Errorf("Retry-After is %q", a.header.Get("Retry-After"))
 	}
 	return detail
