@@ -31,9 +31,10 @@ type Promises struct {
 	// Invalid counts, by reason, what no receiver could have understood.
 	Invalid map[string]int `json:"invalid"`
 
-	// Resent counts requests for what a receiver had answered already while its
-	// connections were being cut: the answer was lost, and the same key came again.
-	Resent int `json:"resent"`
+	// CutOff counts requests that a receiver said yes to while its connections were
+	// being cut, and whose answer the engine can't have read: it sent again, under
+	// the same key, or a newer update took the place.
+	CutOff int `json:"cut_off"`
 	// Requests counts what receivers were sent, Refused those of them that they
 	// answered with anything but yes.
 	Requests int `json:"requests"`
@@ -104,8 +105,15 @@ func (p *Promises) judge(e *evidence) {
 		}
 		return judges[channel]
 	}
+	told := make(map[string]map[peer.Delivery]bool)
+	for _, r := range e.rows {
+		if told[r.channel] == nil {
+			told[r.channel] = make(map[peer.Delivery]bool)
+		}
+		told[r.channel][peer.Delivery{Target: r.number, Incident: e.story, Sequence: r.sequence}] = r.outcome == "delivered"
+	}
 	for channel, receipts := range e.receipts {
-		for _, r := range p.excuse(channel, receipts, e.cuts) {
+		for _, r := range p.excuse(channel, receipts, e.cuts, told[channel]) {
 			of(channel).Receive(r)
 			p.Requests++
 			if !r.Accepted() {
@@ -171,23 +179,25 @@ func (p *Promises) add(channel string, v *peer.Verdict) {
 	}
 }
 
-// excuse returns the receipts with those that a cut can have cost their sender as not
-// answered: the receiver said yes while connections were being ended, and was asked
-// again. An answer that was lost is no answer, so that what came again is none of the
+// excuse returns the receipts with those whose answer was lost in a cut as not
+// answered: the receiver said yes while connections were being ended, but was asked
+// again, or has no row that says delivered. What came again is then none of the
 // duplicates, but still has to have the same key and its place in the order.
-func (p *Promises) excuse(channel string, receipts []peer.Receipt, cuts []cut) []peer.Receipt {
+func (p *Promises) excuse(channel string, receipts []peer.Receipt, cuts []cut, told map[peer.Delivery]bool) []peer.Receipt {
 	sorted := slices.Clone(receipts)
 	slices.SortStableFunc(sorted, func(a, b peer.Receipt) int {
 		return cmp.Or(cmp.Compare(a.Target, b.Target), cmp.Compare(a.Sequence, b.Sequence), a.ReceivedAt.Compare(b.ReceivedAt))
 	})
-	for i := range sorted[:max(len(sorted)-1, 0)] {
-		r, next := &sorted[i], &sorted[i+1]
-		if !r.Accepted() || next.Target != r.Target || next.Sequence != r.Sequence {
+	for i := range sorted {
+		r := &sorted[i]
+		again := i+1 < len(sorted) && sorted[i+1].Target == r.Target && sorted[i+1].Sequence == r.Sequence
+		heard := told[peer.Delivery{Target: r.Target, Incident: r.Incident, Sequence: r.Sequence}]
+		if !r.Accepted() || heard && !again {
 			continue
 		}
 		if slices.ContainsFunc(cuts, func(c cut) bool { return c.covers(channel, r.AnsweredAt) }) {
 			r.Status = 0
-			p.Resent++
+			p.CutOff++
 		}
 	}
 	return sorted

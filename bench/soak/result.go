@@ -30,6 +30,7 @@ type Result struct {
 	Seed        uint64 `json:"seed"`
 	Interrupted bool   `json:"interrupted"`
 
+	// Load is what the engine was given.
 	Load Load `json:"load"`
 	// PerS is how many deliveries ended in a second, CPUPercent what the engine
 	// needed of one core, BytesPerDelivery what the store grew by for each.
@@ -37,6 +38,7 @@ type Result struct {
 	CPUPercent       float64 `json:"cpu_percent"`
 	BytesPerDelivery float64 `json:"bytes_per_delivery"`
 
+	// Promises are judged by what was received, Series by the second half of Samples.
 	Promises *Promises `json:"promises"`
 	Series   []Series  `json:"series"`
 	Faults   []Fault   `json:"faults"`
@@ -116,8 +118,8 @@ func (r *Result) Print(out io.Writer) error {
 
 func (r *Result) printPromises(out io.Writer) {
 	p := r.Promises
-	fmt.Fprintf(out, "\n%d incidents judged by %d requests, of which %d were refused or not answered; %d sent again after their answer was cut off.\n",
-		p.Stories, p.Requests, p.Refused, p.Resent)
+	fmt.Fprintf(out, "\n%d incidents judged by %d requests, of which %d were refused or not answered, and %d had their answer cut off.\n",
+		p.Stories, p.Requests, p.Refused-p.CutOff, p.CutOff)
 	for _, channel := range slices.Sorted(maps.Keys(p.Outcomes)) {
 		fmt.Fprintf(out, "  %s:", channel)
 		for _, outcome := range slices.Sorted(maps.Keys(p.Outcomes[channel])) {
@@ -135,7 +137,7 @@ func (r *Result) printPromises(out io.Writer) {
 	}
 	for _, s := range r.Series {
 		if s.Verdict == TooShort {
-			fmt.Fprintln(out, "Too short to say what grows: that takes three minutes at least.")
+			fmt.Fprintln(out, "Too short to say whether all of it is flat: that takes three minutes at least, and for rss a store larger than its cache.")
 			return
 		}
 	}

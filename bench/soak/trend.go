@@ -16,8 +16,9 @@ type Trend struct {
 }
 
 const (
-	// binWidth is the least time that one point stands for, which has the median of
-	// its samples: what a fault does for seconds is not growth.
+	// binWidth is the least time that one point stands for, which has the least of
+	// its samples: what a fault does for seconds is not growth, and what is lost for
+	// good is there at the quietest moment too.
 	binWidth = 10 * time.Second
 	// mostBins bounds the work, and leastBins is what a trend needs.
 	mostBins  = 60
@@ -38,19 +39,19 @@ type reading struct {
 // warmUp is how much of the beginning of a run does not count.
 func warmUp(length time.Duration) time.Duration { return min(length/2, warmUpMost) }
 
-// binned returns the medians of stretches of time, from when the engine was warm. A
+// binned returns the least of each stretch of time, from when the engine was warm. A
 // last stretch that is less than half there is left out.
 func binned(all []reading) (points []reading) {
 	if len(all) == 0 {
 		return nil
 	}
 	end := all[len(all)-1].at
-	from := warmUp(end)
+	from := max(warmUp(end), all[0].at)
 	width := max(binWidth, (end-from)/mostBins)
 	var values []float64
 	flush := func() {
 		if len(values) > 0 {
-			points = append(points, reading{from + width/2, median(values)})
+			points = append(points, reading{from + width/2, slices.Min(values)})
 		}
 		values = values[:0]
 	}
@@ -70,10 +71,8 @@ func binned(all []reading) (points []reading) {
 	return points
 }
 
-// trend returns the growth of the second half of a run, nil if that is too short to
-// tell.
-func trend(all []reading) *Trend {
-	points := binned(all)
+// trend returns the growth from point to point, nil if there are too few to tell.
+func trend(points []reading) *Trend {
 	n := len(points)
 	if n < leastBins {
 		return nil
