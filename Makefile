@@ -22,6 +22,7 @@ ARGS ?=
 SCENARIOS ?=
 SWEEPS ?=
 ROUNDS ?=
+MINUTES ?= 10
 
 SERVICES := bin/with-services --rabbitmq --
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -83,6 +84,11 @@ bench-quick: bench-deps build bin/tocsin-bench ## the same with smaller sizes, w
 .PHONY: bench-tune
 bench-tune: build bin/tocsin-bench ## try socket, file and memory settings out, about 15 minutes [SWEEPS=dial_gate,gogc ROUNDS=5]
 	@bin/tocsin-bench tune $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SWEEPS),--sweeps $(SWEEPS)) $(ARGS)
+
+# The engine, the receivers and the load share the machine: nothing else should run.
+.PHONY: soak
+soak: bench-deps build bin/tocsin-bench ## run the engine in steady trouble and see that nothing grows [MINUTES=10 QUEUE=rabbitmq SEED=7]
+	@bin/tocsin-bench soak --minutes $(MINUTES) --queue $(QUEUE) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 .PHONY: vet
 vet: ## run go vet

@@ -83,7 +83,7 @@ func (s *soak) look(ctx context.Context, t *story, now time.Time, over bool) err
 		return nil
 	}
 	if !t.closed.IsZero() {
-		if now.Sub(t.closed) < settled {
+		if now.Sub(t.closed) < s.options.settled {
 			return nil
 		}
 		return s.close(ctx, t, published)
@@ -142,7 +142,7 @@ func (s *soak) giveUp(ctx context.Context) error {
 func (s *soak) read(ctx context.Context) {
 	for sleep(ctx, readEvery) == nil {
 		for _, r := range s.crew.feeds.Poll(ctx) {
-			s.desk.take(feedChannel, r)
+			s.receive(feedChannel, r)
 		}
 	}
 }

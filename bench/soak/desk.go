@@ -81,6 +81,13 @@ func (d *desk) take(channel string, r peer.Receipt) {
 	s.receipts[channel] = append(s.receipts[channel], r)
 }
 
+// lateOnes counts the requests about stories that had been judged, and names some.
+func (d *desk) lateOnes() (n int, named []string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.late, slices.Clone(d.lateFor)
+}
+
 func (d *desk) cutting(channel string, from time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

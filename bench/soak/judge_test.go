@@ -1,7 +1,6 @@
 package soak
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -159,7 +158,7 @@ func TestWhatComesAfterTheEndIsLate(t *testing.T) {
 }
 
 func TestAnEngineThatDiedIsNoSuccess(t *testing.T) {
-	r := &Result{Promises: newPromises(), Errors: []string{errors.New("the engine ended early").Error()}}
+	r := &Result{Promises: newPromises(), Errors: []string{"the engine ended early"}}
 	if r.Verdict() == nil {
 		t.Error("the verdict is good")
 	}

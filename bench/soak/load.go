@@ -180,7 +180,11 @@ func (s *soak) entertain(ctx context.Context, over <-chan struct{}) error {
 		}
 		if here = append(here, round); len(here) > guestsStay {
 			for _, id := range here[0] {
-				if err := s.insist(ctx, http.MethodDelete, "/v1/targets/"+id, nil, nil); err != nil {
+				err := s.insist(ctx, http.MethodDelete, "/v1/targets/"+id, nil, nil)
+				if refused, ok := errors.AsType[*refusal](err); ok && refused.status == http.StatusNotFound {
+					err = nil // gone, though the first answer was lost
+				}
+				if err != nil {
 					return unlessOver(ctx, err)
 				}
 				s.load.removed.Add(1)

@@ -1,6 +1,7 @@
 package soak
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tocsin/tocsin/incident"
+	"github.com/tocsin/tocsin/internal/peer"
 	"github.com/tocsin/tocsin/internal/testenv"
 )
 
@@ -37,6 +39,9 @@ type Options struct {
 	Environ []string
 	// Progress shows how far it is; each text replaces the one before.
 	Progress func(text string)
+
+	settled time.Duration                             // see there
+	swallow func(channel string, r peer.Receipt) bool // a test's: what was not received
 }
 
 const feedChannel = incident.ChannelRSS
@@ -73,6 +78,7 @@ type soak struct {
 // Run soaks. The result has what was seen, also with an error, which says why it ended
 // early, if it began at all; nil if not.
 func Run(ctx context.Context, o Options) (_ *Result, err error) {
+	o.settled = cmp.Or(o.settled, settled)
 	s := &soak{options: &o, desk: newDesk(), names: &names{byID: make(map[string]address)}, residents: make(map[address]bool), promises: newPromises()}
 	folder, err := os.MkdirTemp(o.Folder, ".work-")
 	if err == nil {
@@ -82,7 +88,7 @@ func Run(ctx context.Context, o Options) (_ *Result, err error) {
 		return nil, fmt.Errorf("folder of the soak: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
-	if s.crew, err = newCrew(s.desk.take); err != nil {
+	if s.crew, err = newCrew(s.receive); err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, s.crew.close()) }()
@@ -107,6 +113,13 @@ func Run(ctx context.Context, o Options) (_ *Result, err error) {
 	stopped := s.engine.stop()
 	s.complete(r, ctx.Err() != nil, failed, stopped)
 	return r, errors.Join(ctx.Err(), err)
+}
+
+// receive takes what a receiver got.
+func (s *soak) receive(channel string, r peer.Receipt) {
+	if s.options.swallow == nil || !s.options.swallow(channel, r) {
+		s.desk.take(channel, r)
+	}
 }
 
 // settle imports the targets that stay.
@@ -170,20 +183,14 @@ func (s *soak) endure(ctx context.Context) error {
 		}
 		return work.Wait()
 	})
+	reading, read := context.WithCancel(ctx)
+	defer read()
 	all.Go(func() error {
 		defer close(audited)
+		defer read()
 		return s.audit(ctx, loaded)
 	})
 	all.Go(func() error {
-		reading, done := context.WithCancel(ctx)
-		defer done()
-		go func() {
-			select {
-			case <-audited:
-				done()
-			case <-reading.Done():
-			}
-		}()
 		s.read(reading)
 		return nil
 	})
@@ -224,8 +231,10 @@ func (s *soak) complete(r *Result, interrupted bool, failed, stopped error) {
 	r.Load, r.Faults, r.Samples = s.load.counts(), append([]Fault{}, s.faults...), append([]Sample{}, s.samples...)
 	p := s.promises
 	_, p.Unjudged = s.desk.open()
-	p.Invalid, p.Late = s.crew.invalid(), s.desk.late
-	for _, text := range s.desk.lateFor {
+	p.Invalid = s.crew.invalid()
+	var late []string
+	p.Late, late = s.desk.lateOnes()
+	for _, text := range late {
 		p.example(text)
 	}
 	r.Promises = p
