@@ -18,7 +18,7 @@ type soakCommand struct {
 	Minutes    float64       `default:"10" help:"How long the load lasts (10); slopes need three at least."`
 	Queue      string        `default:"embedded" enum:"embedded,rabbitmq" help:"embedded, or rabbitmq for a private one."`
 	Targets    int           `default:"1000" help:"How many targets there are all the time (1,000); a hundred guests come and go."`
-	Every      time.Duration `default:"500ms" help:"Time between two updates (500ms)."`
+	Every      time.Duration `default:"300ms" help:"Time between two updates (300ms)."`
 	FaultEvery time.Duration `default:"5s" help:"Time from the end of one fault to the end of the next (5s)."`
 	Seed       uint64        `help:"Has the same faults in the same order again; a new seed without it."`
 	Out        string        `default:"bench/out/soak" placeholder:"DIR" help:"Where results go, in a folder with the date (bench/out/soak)."`
@@ -82,6 +82,6 @@ func (c *soakCommand) Run(ctx context.Context, p *program) error {
 	if err := errors.Join(err, r.Verdict()); err != nil {
 		return err
 	}
-	fmt.Fprintln(p.stdout, "\nFlat, and every promise kept.")
+	fmt.Fprintln(p.stdout, "\n"+r.Praise())
 	return nil
 }

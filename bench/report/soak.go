@@ -75,7 +75,7 @@ func writeFile(name string, write func(io.Writer) error) error {
 
 func newSoakPage(r *soak.Result) (*soakPage, error) {
 	p := &soakPage{Result: r, Style: template.CSS(style), Started: r.StartedAt.UTC().Format("2 January 2006, 15:04 UTC"),
-		Words: "Flat, and every promise kept.", Good: true}
+		Words: r.Praise(), Good: true}
 	if err := r.Verdict(); err != nil {
 		p.Words, p.Good = err.Error(), false
 	} else if r.Interrupted {

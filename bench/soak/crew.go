@@ -39,7 +39,6 @@ func dialled() []string {
 // station is what peers have in common that are dialled.
 type station interface {
 	CutAll()
-	Open() int
 	Close() error
 }
 
@@ -130,14 +129,6 @@ func number(channel, address string) int {
 		return peer.PhoneTarget(address)
 	}
 	return peer.FeedTarget(address)
-}
-
-// open counts the requests that have no answer yet.
-func (c *crew) open() (n int) {
-	for _, channel := range dialled() {
-		n += c.station(channel).Open()
-	}
-	return n
 }
 
 // invalid counts, by reason, what no receiver could have understood. A body that a

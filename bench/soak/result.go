@@ -73,6 +73,20 @@ func (r *Result) Verdict() error {
 	return nil
 }
 
+// Praise says how good a run is that nothing is wrong with.
+func (r *Result) Praise() string {
+	var unsure []string
+	for _, s := range r.Series {
+		if s.Verdict == Unclear || s.Verdict == TooShort {
+			unsure = append(unsure, s.Name)
+		}
+	}
+	if len(unsure) == 0 {
+		return "Flat, and every promise kept."
+	}
+	return "Every promise kept, and nothing is shown to grow; of " + strings.Join(unsure, ", ") + " a longer run, or a quieter machine, would say more."
+}
+
 // Write writes the result to a file: whole, or not at all.
 func (r *Result) Write(name string) error {
 	text, err := json.MarshalIndent(r, "", " ")

@@ -3,6 +3,7 @@ package soak
 import (
 	"math"
 	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 )
@@ -95,6 +96,10 @@ func TestWhatIsFlat(t *testing.T) {
 			r := &Result{Promises: newPromises(), Series: []Series{s}}
 			if failed := r.Verdict() != nil; failed != (test.want == Grows) {
 				t.Errorf("the verdict is %v", r.Verdict())
+			}
+			sure := test.want == Flat || test.want == NotJudged
+			if praise := r.Praise(); test.want != Grows && strings.Contains(praise, test.series) == sure {
+				t.Errorf("it is praised: %s", praise)
 			}
 		})
 	}
