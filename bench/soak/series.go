@@ -48,8 +48,8 @@ const (
 type Series struct {
 	Name string `json:"name"`
 	Unit string `json:"unit"`
-	// First is the least of the first stretch that counts, Last that of the last,
-	// Peak the most of all.
+	// First is the least of the first stretch that counts, Last that of the last, or
+	// the first and last sample if none counts; Peak is the most of all.
 	First float64 `json:"first"`
 	Last  float64 `json:"last"`
 	Peak  float64 `json:"peak"`
@@ -104,7 +104,10 @@ func judge(samples []Sample) (all []Series) {
 			}
 		}
 		points := binned(readings)
-		if len(points) > 0 {
+		switch {
+		case len(points) == 0 && len(samples) > 0: // nothing counts yet
+			s.First, s.Last = f.of(&samples[0]), f.of(&samples[len(samples)-1])
+		case len(points) > 0:
 			s.First, s.Last = points[0].value, points[len(points)-1].value
 		}
 		s.Trend = trend(points)
