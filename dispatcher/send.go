@@ -149,8 +149,8 @@ const snapshotEvery = 250 * time.Millisecond
 type senders struct {
 	sync.WaitGroup
 	one  func(*held)
-	next chan *held // taken by those that wait for work; nil ends one
-	idle atomic.Int32
+	next chan *held   // taken by those that wait for work; nil ends one
+	idle atomic.Int32 // who hands work to one takes it off, before it is awake
 
 	// The scheduler's own.
 	spare   int32     // least that were idle since trimmed
@@ -171,10 +171,11 @@ func newSenders(one func(*held)) *senders {
 func (s *senders) send(d *held) {
 	select {
 	case s.next <- d:
+		s.spare = min(s.spare, s.idle.Add(-1))
 	default:
 		s.Go(func() { s.run(d) })
+		s.spare = min(s.spare, s.idle.Load())
 	}
-	s.spare = min(s.spare, s.idle.Load())
 }
 
 // trim ends, now and then, as many as were idle all the time since it last did.
@@ -185,6 +186,7 @@ func (s *senders) trim(now time.Time) {
 	for range min(s.spare, s.idle.Load()) {
 		select {
 		case s.next <- nil:
+			s.idle.Add(-1)
 		default: // it is not waiting yet
 		}
 	}
@@ -199,7 +201,6 @@ func (s *senders) run(d *held) {
 			return
 		}
 		d = <-s.next
-		s.idle.Add(-1)
 	}
 }
 
