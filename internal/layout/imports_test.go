@@ -36,6 +36,7 @@ var rules = map[string][]string{
 	"internal/store":                     {"dispatcher", "incident"},
 	"internal/store/sqlite":              {"dispatcher", "incident", "channels", "queue", "internal/store", "internal/sqlitedb"},
 	"internal/store/storetest":           {"dispatcher", "incident", "channels", "queue", "internal/store"},
+	"internal/crash":                     {"bench/run", "dispatcher", "incident", "internal/peer", "internal/sqlitedb", "internal/store", "internal/store/sqlite"},
 	"internal/config":                    {"incident", "ratelimit", "internal/egress"},
 	"internal/doctor":                    {"incident", "internal/config", "internal/egress", "internal/sqlitedb"},
 	"internal/egress":                    {"incident"},
