@@ -39,6 +39,7 @@ const (
 type commands struct {
 	Run     runCommand     `cmd:"" help:"Run scenarios; write results.json and report.html."`
 	Tune    tuneCommand    `cmd:"" help:"Try settings out, one at a time."`
+	Chaos   chaosCommand   `cmd:"" help:"Kill the engine again and again, and judge what it promises."`
 	Compare compareCommand `cmd:"" help:"Print what moved between two results beyond the noise."`
 	Report  reportCommand  `cmd:"" help:"Draw results as one page for a browser."`
 	Floor   floor.Commands `cmd:"" hidden:"" help:"Do the work of a scenario with nothing around it."`
