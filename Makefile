@@ -100,20 +100,9 @@ sim: ## simulate 5,000 worlds of faults in virtual time [SEEDS=n | SEED=n | DURA
 		go test -count=1 -timeout 0 -v -run 'TestSimulate$$' ./internal/simulate
 
 # Over both queues, if nobody says over which.
-chaos-queue = $(if $(filter file,$(origin QUEUE)),both,$(QUEUE))
-chaos-flags = $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SEED),--seed $(SEED)) $(ARGS)
-
 .PHONY: chaos
-ifeq ($(chaos-queue),embedded)
-chaos: build bin/tocsin-bench
-	@bin/tocsin-bench chaos $(chaos-flags)
-else ifneq ($(filter rabbitmq both,$(chaos-queue)),)
-chaos: build bin/tocsin-bench deps bin/with-services ## kill the engine, about 18 minutes [ROUNDS=1000 QUEUE=embedded|rabbitmq|both SEED=n]
-	@$(SERVICES) bin/tocsin-bench chaos $(if $(filter both,$(chaos-queue)),--queue sqlite) --queue {amqp} $(chaos-flags)
-else
-chaos:
-	@echo 'QUEUE is "embedded", "rabbitmq" or "both", not "$(QUEUE)".' >&2; exit 2
-endif
+chaos: bench-deps build bin/tocsin-bench ## kill the engine again and again, about 18 minutes [ROUNDS=1000 QUEUE=embedded SEED=n]
+	@bin/tocsin-bench chaos --queue $(if $(filter file,$(origin QUEUE)),both,$(QUEUE)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target [FUZZTIME=10s each]

@@ -7,26 +7,22 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/tocsin/tocsin/bench/chaos"
 	"github.com/tocsin/tocsin/bench/result"
 	"github.com/tocsin/tocsin/bench/run"
 	"github.com/tocsin/tocsin/bench/scenario"
-	"github.com/tocsin/tocsin/internal/crash"
 )
 
 type chaosCommand struct {
-	Rounds  int      `default:"1000" help:"How often the engine is killed, over all queues together (1000)."`
-	Queue   []string `default:"sqlite" placeholder:"sqlite|amqp://…" help:"The engine's queue; given twice, they take turns (sqlite)."`
-	Seed    *uint64  `placeholder:"N" help:"Draws the moments that an earlier run named, and leaves the neighbours of faults out."`
-	Targets int      `default:"2000" hidden:"" help:"How many targets an update goes out to."`
-	Out     string   `default:"bench/out" placeholder:"DIR" help:"What a broken promise left stays in a folder there (bench/out). Its disk is what is tried."`
-	Tocsin  string   `placeholder:"FILE" help:"The engine's binary; tocsin beside this one without it."`
-
-	// try is [crash.Run], except in tests.
-	try func(context.Context, crash.Options) *crash.Outcome
+	Rounds  int     `default:"1000" help:"How often the engine is killed, over all queues together (1000)."`
+	Queue   string  `default:"both" placeholder:"NAME" enum:"embedded,rabbitmq,both" help:"The engine's queue: embedded, rabbitmq, or both, which take turns (both)."`
+	Seed    *uint64 `placeholder:"N" help:"Draws the moments that an earlier run named, and leaves the neighbours of faults out."`
+	Targets int     `default:"2000" hidden:"" help:"How many targets an update goes out to."`
+	Out     string  `default:"bench/out" placeholder:"DIR" help:"What a broken promise left stays in a folder there (bench/out). Its disk is what is tried."`
+	Tocsin  string  `placeholder:"FILE" help:"The engine's binary; tocsin beside this one without it."`
 }
 
 // Help is shown by --help.
@@ -37,11 +33,11 @@ func (*chaosCommand) Help() string {
 		`that are silent, fail, limit or have nine tenths of the load: their p99 may be 1.3 times what it is alone.
 
     tocsin-bench chaos
-    tocsin-bench chaos --rounds 100 --queue sqlite --queue amqp://guest:guest@localhost:5672/
-    tocsin-bench chaos --rounds 25 --seed 7352108864
+    tocsin-bench chaos --rounds 100 --queue embedded
+    tocsin-bench chaos --rounds 25 --queue rabbitmq --seed 7352108864
 
-Exit codes: 0 everything held; 1 a promise was broken; 3 the engine's binary isn't there; 130 interrupted, with what was ` +
-		`found until then printed.`
+Exit codes: 0 everything held; 1 a promise was broken; 3 the engine's binary isn't there, or RabbitMQ; 130 interrupted, with ` +
+		`what was found until then printed.`
 }
 
 // Run kills, measures the neighbours, and prints the verdict.
@@ -52,11 +48,6 @@ func (c *chaosCommand) Run(ctx context.Context, p *program) (err error) {
 	case c.Targets < 1:
 		return &exitError{exitUsage, errors.New("--targets must be 1 or more")}
 	}
-	for _, q := range c.Queue {
-		if q != "sqlite" && !strings.HasPrefix(q, "amqp://") && !strings.HasPrefix(q, "amqps://") {
-			return &exitError{exitUsage, errors.New("--queue must be sqlite or the amqp:// URL of a broker")}
-		}
-	}
 	runs := &runCommand{Out: c.Out, Tocsin: c.Tocsin}
 	bench, engine, err := runs.binaries()
 	if err != nil {
@@ -66,12 +57,24 @@ func (c *chaosCommand) Run(ctx context.Context, p *program) (err error) {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(folder) // unless there is something in it
+	defer func() {
+		if err == nil {
+			err = os.RemoveAll(folder)
+		} else {
+			_ = os.Remove(folder) // unless there is something in it
+		}
+	}()
 	live := newLive(p.stderr)
-	k := &chaos.Chaos{Engine: engine, Queues: c.Queue, Rounds: c.Rounds, Targets: c.Targets, Seed: rand.Uint64N(1 << 48), Folder: folder,
-		Progress: live.progress, Say: live.say, Try: crash.Run}
-	if c.try != nil {
-		k.Try = c.try
+	k := &chaos.Chaos{Engine: engine, Queues: c.queues(), Rounds: c.Rounds, Targets: c.Targets, Seed: rand.Uint64N(1 << 48), Folder: folder,
+		Progress: live.progress, Say: live.say, Try: p.try}
+	if slices.Contains(k.Queues, chaos.RabbitMQ) && p.try == nil {
+		live.say("starting RabbitMQ")
+		broker, starting := chaos.StartBroker(ctx)
+		if starting != nil {
+			return starting
+		}
+		defer func() { err = errors.Join(err, broker.Close()) }()
+		k.Broker = broker.URL()
 	}
 	expected := chaos.Expected(c.Rounds)
 	if c.Seed != nil {
@@ -79,8 +82,12 @@ func (c *chaosCommand) Run(ctx context.Context, p *program) (err error) {
 	} else {
 		expected += isolationExpected()
 	}
-	live.say(run.ReadMachine().String())
+	machine := run.ReadMachine()
+	live.say(machine.String())
 	live.say(fmt.Sprintf("%d kills, about %v in all; seed %d", c.Rounds, expected.Round(time.Second), k.Seed))
+	for _, w := range warnings(machine) {
+		live.say("!! " + w)
+	}
 	report, err := k.Run(ctx)
 	live.clear()
 	if err = errors.Join(err, report.Print(p.stdout)); err != nil {
@@ -90,7 +97,7 @@ func (c *chaosCommand) Run(ctx context.Context, p *program) (err error) {
 		return ctx.Err()
 	}
 	if c.Seed == nil {
-		err = isolation(ctx, &scenario.Bench{Rounds: isolationRounds, Files: run.ReadMachine().Limits.Files, Say: live.say, Save: func() error { return nil }},
+		err = isolation(ctx, &scenario.Bench{Rounds: isolationRounds, Files: machine.Limits.Files, Say: live.say, Save: func() error { return nil }},
 			func() (*scenario.Rig, error) { return scenario.NewRig(engine, bench, folder, p.environ, live.progress) }, p.stdout)
 		live.clear()
 	}
@@ -98,6 +105,13 @@ func (c *chaosCommand) Run(ctx context.Context, p *program) (err error) {
 		err = errors.Join(chaos.ErrBroken, err)
 	}
 	return err
+}
+
+func (c *chaosCommand) queues() []string {
+	if c.Queue == "both" {
+		return []string{chaos.Embedded, chaos.RabbitMQ}
+	}
+	return []string{c.Queue}
 }
 
 // isolationRounds is enough for a median.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tocsin/tocsin/internal/crash"
+	"github.com/tocsin/tocsin/internal/testenv"
 )
 
 const (
@@ -23,13 +24,35 @@ const (
 	roundS = 1
 )
 
+// The queues of an engine.
+const (
+	Embedded = "embedded"
+	RabbitMQ = "rabbitmq"
+)
+
+// ErrNoBroker says that RabbitMQ is not installed.
+var ErrNoBroker = testenv.ErrNotInstalled
+
+// StartBroker starts a RabbitMQ of our own. Whoever started it closes it.
+func StartBroker(ctx context.Context) (*testenv.RabbitMQ, error) {
+	ctx, cancel := context.WithTimeout(ctx, brokerPatience)
+	defer cancel()
+	return testenv.StartRabbitMQ(ctx, testenv.Options{})
+}
+
+const brokerPatience = 2 * time.Minute
+
+// Try runs one trial.
+type Try func(context.Context, crash.Options) *crash.Outcome
+
 // Chaos is one run. Its fields are set before Run.
 type Chaos struct {
 	// Engine is the binary.
 	Engine string
-	// Queues are the settings of the engine that take turns: "sqlite", or the URL of
-	// a broker.
+	// Queues take turns: [Embedded], [RabbitMQ].
 	Queues []string
+	// Broker is the URL of RabbitMQ.
+	Broker string
 	// Rounds is how many kills there are in all.
 	Rounds int
 	// Targets is how many an update goes out to.
@@ -41,8 +64,8 @@ type Chaos struct {
 	// Progress shows how far the run is; each text replaces the one before. Say
 	// tells what stays.
 	Progress, Say func(string)
-	// Try runs one trial: [crash.Run].
-	Try func(context.Context, crash.Options) *crash.Outcome
+	// Try runs a trial; nil is [crash.Run].
+	Try Try
 
 	begun time.Time
 	done  int // rounds
@@ -58,7 +81,7 @@ func Expected(rounds int) time.Duration {
 func (c *Chaos) Run(ctx context.Context) (*Report, error) {
 	r := &Report{Asked: c.Rounds}
 	for _, q := range c.Queues {
-		r.Queues = append(r.Queues, &Tally{Queue: nameOf(q)})
+		r.Queues = append(r.Queues, &Tally{Queue: q})
 	}
 	c.begun = time.Now()
 	size := min(roundsPerTrial, (c.Rounds+len(c.Queues)-1)/len(c.Queues))
@@ -72,14 +95,6 @@ func (c *Chaos) Run(ctx context.Context) (*Report, error) {
 	return r, nil
 }
 
-// nameOf is what users call a queue; a URL has a password.
-func nameOf(queue string) string {
-	if queue == "sqlite" {
-		return "embedded"
-	}
-	return "rabbitmq"
-}
-
 // try runs one trial.
 func (c *Chaos) try(ctx context.Context, r *Report, trial, which, kills int) error {
 	tally := r.Queues[which]
@@ -90,18 +105,22 @@ func (c *Chaos) try(ctx context.Context, r *Report, trial, which, kills int) err
 	if err != nil {
 		return fmt.Errorf("folder of a trial: %w", err)
 	}
-	o := crash.Options{Engine: c.Engine, Queue: c.Queues[which], Deployment: fmt.Sprintf("chaos-%d", trial+1), Mix: crash.MixToGo, Expiry: crash.Expiry,
+	o := crash.Options{Engine: c.Engine, Queue: "sqlite", Deployment: fmt.Sprintf("chaos-%d", trial+1), Mix: crash.MixToGo, Expiry: crash.Expiry,
 		Targets: c.Targets, Seed: c.Seed + uint64(trial), Kills: kills, Folder: folder}
-	before := c.done
+	if tally.Queue == RabbitMQ {
+		o.Queue = c.Broker
+	}
+	done := c.done + kills // also where it couldn't even begin
 	o.Killed = func() {
 		c.done++
 		c.progress(r, tally.Queue)
 	}
+	if c.Try == nil {
+		c.Try = crash.Run
+	}
 	out := c.Try(ctx, o)
 	tally.add(out)
-	if c.done == before && len(out.Faults) > 0 {
-		c.done += kills // that couldn't even begin
-	}
+	c.done = done
 	if len(out.Faults) == 0 {
 		if err := os.RemoveAll(folder); err != nil {
 			return fmt.Errorf("folder of a trial: %w", err)

@@ -26,8 +26,8 @@ type Tally struct {
 	Trials, Updates, Requests, Duplicates int
 	Losses                                crash.Losses
 	Outcomes                              map[string]int
-	// Broken counts what was not kept, by the promise's letter; "" is for what could
-	// not be judged.
+	// Broken counts what was not kept, by the promise's letter; "" is for what has
+	// none, as an engine that does not start.
 	Broken   map[string]int
 	absences []time.Duration
 }
@@ -96,10 +96,13 @@ func (t *Tally) print(b *strings.Builder) {
 	}
 	fmt.Fprintf(b, "%s: %d kills in %d trials, %d updates, %d requests, %d of them for what had been accepted before\n",
 		t.Queue, len(t.Losses), t.Trials, t.Updates, t.Requests, t.Duplicates)
-	fmt.Fprintf(b, "lost or unexplained %d (A), beyond the bound %d (D), out of order %d (O), ledger otherwise than receipts %d (L), ids %d (I), not judged %d\n",
+	fmt.Fprintf(b, "lost or unexplained %d (A), beyond the bound %d (D), out of order %d (O), ledger otherwise than receipts %d (L), ids %d (I), other %d\n",
 		t.Broken["A"], t.Broken["D"], t.Broken["O"], t.Broken["L"], t.Broken["I"], t.Broken[""])
 	var outcomes []string
 	for outcome, n := range t.Outcomes {
+		if outcome == "" {
+			outcome = "without a row, being gone"
+		}
 		outcomes = append(outcomes, fmt.Sprintf("%d %s", n, outcome))
 	}
 	slices.Sort(outcomes)
