@@ -55,13 +55,13 @@ func sick(id, mix string) *fanout {
 
 // isolation judges the latency of the healthy targets of f against theirs alone.
 func isolation(id, title string, f *fanout, size Size, must float64) Scenario {
-	well := sick(id, "")
+	well, crowd := sick(id, ""), size.Targets-f.hot
 	return Scenario{
 		ID: id, Title: title + ": the healthy ones", Connections: f.hot == 0, Full: size, FullS: 5, Engine: f.engine,
 		Results: []Result{{ID: id,
 			Goals: []result.Goal{{Of: result.P99MS, Against: alone, AtMost: true, Must: must, Aim: must}},
 			Floors: []Floor{{alone, func(ctx context.Context, r *Rig, _ Size) (*result.Measurement, error) {
-				found, err := well.engine(ctx, r, Size{Targets: isolationCrowd, Hosts: isolationCrowd})
+				found, err := well.engine(ctx, r, Size{Targets: crowd, Hosts: crowd})
 				return found[id], err
 			}}}}},
 	}
