@@ -30,7 +30,8 @@ func (*chaosCommand) Help() string {
 	return `Kills the engine (SIGKILL) at random moments while updates go out to 2,000 webhooks, starts it again, and judges by what the ` +
 		`webhooks received and the ledger says: nothing is lost, nothing is out of order, the ledger is right, and no kill has more sent ` +
 		`again than was in flight or accepted and not yet committed. Afterwards it measures that healthy webhooks don't notice others ` +
-		`that are silent, fail, limit or have nine tenths of the load: their p99 may be 1.3 times what it is alone.
+		`that are silent, fail, limit or have nine tenths of the load: their p99 may be 1.3 times what it is alone, twice that ` +
+		`with nine tenths of the load beside them.
 
     tocsin-bench chaos
     tocsin-bench chaos --rounds 100 --queue embedded

@@ -14,7 +14,11 @@
 //   - L: the ledger says what the receipts say;
 //   - C: the producer was told of every update's end, in the same words each time.
 //
-// The engine's binary is built without the race detector: the moments of a crash
+// A trial runs in a test or, for chaos, without one: [Run]. Its words: a kill is one
+// death of the engine, a loss what it made the engine forget, a fault a promise that
+// was not kept.
+//
+// The tests' engine is built without the race detector: the moments of a crash
 // are to be those of the process that is shipped, and SQLite under the detector
 // is many times slower. The tests' own side runs under it.
 //
