@@ -19,6 +19,8 @@ const (
 	roundsPerTrial = 25
 	// maxFailed trials are enough to go by; each leaves up to 100 MB.
 	maxFailed = 3
+	// expiry leaves the slowest machine its time: nobody here is waited for in vain.
+	expiry = time.Hour
 	// roundS is about how long a kill takes on two cores, in seconds, with its share
 	// of what a trial needs before and after.
 	roundS = 1
@@ -105,7 +107,7 @@ func (c *Chaos) try(ctx context.Context, r *Report, trial, which, kills int) err
 	if err != nil {
 		return fmt.Errorf("folder of a trial: %w", err)
 	}
-	o := crash.Options{Engine: c.Engine, Queue: "sqlite", Deployment: fmt.Sprintf("chaos-%d", trial+1), Mix: crash.MixToGo, Expiry: crash.Expiry,
+	o := crash.Options{Engine: c.Engine, Queue: "sqlite", Deployment: fmt.Sprintf("chaos-%d", trial+1), Mix: crash.MixToGo, Expiry: expiry,
 		Targets: c.Targets, Seed: c.Seed + uint64(trial), Kills: kills, Folder: folder}
 	if tally.Queue == RabbitMQ {
 		o.Queue = c.Broker
