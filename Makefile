@@ -105,6 +105,11 @@ sim: ## simulate 5,000 worlds of faults in virtual time [SEEDS=n | SEED=n | DURA
 	@TOCSIN_SIM_SEED=$(SEED) TOCSIN_SIM_SEEDS=$(SEEDS) TOCSIN_SIM_DURATION=$(DURATION) \
 		go test -count=1 -timeout 0 -v -run 'TestSimulate$$' ./internal/simulate
 
+# Over both queues, if nobody says over which.
+.PHONY: chaos
+chaos: bench-deps build bin/tocsin-bench ## kill the engine again and again, about 18 minutes [ROUNDS=1000 QUEUE=embedded SEED=n]
+	@bin/tocsin-bench chaos --queue $(if $(filter file,$(origin QUEUE)),both,$(QUEUE)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
 .PHONY: fuzz
 fuzz: ## run every fuzz target [FUZZTIME=10s each]
 	@internal/testenv/fuzz.sh $(FUZZTIME)
