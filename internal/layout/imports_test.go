@@ -40,6 +40,7 @@ var rules = map[string][]string{
 	"internal/doctor":                    {"incident", "internal/config", "internal/egress", "internal/sqlitedb"},
 	"internal/egress":                    {"incident"},
 	"internal/feeds":                     {},
+	"internal/lifecycle":                 {"incident"},
 	"internal/telemetry":                 {"dispatcher", "channels", "queue", "incident"},
 	"internal/gateway":                   {"incident", "queue", "dispatcher", "internal/store"},
 	"internal/peer":                      {"incident"},
