@@ -165,7 +165,7 @@ func (c *Case) fold(r *Report, now time.Time) (began, ended int) {
 		case last[s.Key] != i: // named again further down
 		case s.Firing:
 			if s.StartedAt.After(now) {
-				s.StartedAt = now.UTC().Truncate(time.Microsecond)
+				s.StartedAt = now
 				if old != nil {
 					s.StartedAt = old.StartedAt
 				}
@@ -209,7 +209,7 @@ func (c *Case) end(gone []*Signal, now time.Time) {
 		told = append(told, s)
 		ended := s.EndedAt
 		if ended.IsZero() || ended.Year() < 1970 || ended.After(now) {
-			ended = now.UTC().Truncate(time.Microsecond)
+			ended = now
 		}
 		if ended.After(at) {
 			at = ended

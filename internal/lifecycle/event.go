@@ -63,13 +63,12 @@ func (s *step) say(action Action, status incident.Status, is content, cause stri
 	default:
 		s.describe(e)
 	}
-	now := s.now.UTC().Truncate(time.Microsecond)
-	at := now
+	at := s.now
 	if !at.After(s.Said.At) {
 		at = s.Said.At.Add(time.Microsecond)
 	}
-	if at.Sub(now) > maxSkew {
-		at = now
+	if at.Sub(s.now) > maxSkew {
+		at = s.now
 	} else {
 		e.UpdatedAt = at
 	}

@@ -80,6 +80,18 @@ type Report struct {
 	Signals []Signal
 }
 
+// Answer is what became of a report, for its sender.
+type Answer struct {
+	// Page and IncidentID name the incident that the report is of; IncidentID is ""
+	// as long as nobody is told of the case. UpdateID names its last update: what
+	// waits for the window has no name yet.
+	Page, IncidentID, UpdateID string
+	// Duplicate says that the report changed nothing.
+	Duplicate bool
+	// HeldBack counts the firing signals of the group that nobody is told of.
+	HeldBack int
+}
+
 // Check makes r fit to be stepped with: it trims names and cuts texts. What can't be
 // made fit is an [*incident.Invalid], whose field is one of an event: page,
 // incident_id, affected_components, impact, visibility, started_at or links.

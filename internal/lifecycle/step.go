@@ -41,7 +41,7 @@ func Step(c *Case, r *Report, now time.Time, rules Rules) (*Case, []Decision) {
 		s.settle("")
 	}
 	before := len(s.Firing)
-	began, ended := s.fold(r, now)
+	began, ended := s.fold(r, s.now)
 	s.settle(fmt.Sprintf("a report of %s: of %d signals %d ended, and %d more fire", r.Source, before, ended, began))
 	return s.Case, s.decisions
 }
@@ -67,7 +67,7 @@ type step struct {
 func begin(c *Case, now time.Time, rules Rules) *step {
 	changed := *c
 	changed.Firing = slices.Clone(c.Firing)
-	return &step{Case: &changed, now: now, rules: rules}
+	return &step{Case: &changed, now: now.UTC().Truncate(time.Microsecond), rules: rules}
 }
 
 // settle brings what was told in line with what is, as far as the time allows, and
@@ -119,7 +119,7 @@ func (s *step) update(cause string) {
 		return
 	}
 	if s.Ending.At.Before(s.StartedAt) { // by a sender's clock, or nobody said when
-		s.Ending.At = s.now.UTC().Truncate(time.Microsecond)
+		s.Ending.At = s.now
 	}
 	s.say(Resolved, incident.Resolved, s.Said.content(), because(cause, "the window after the last update ended"))
 	s.Phase, s.CompleteAt = Cooling, s.now.Add(s.rules.Cooldown)
@@ -149,9 +149,9 @@ func (s *step) cool(cause string) {
 }
 
 // waits says that it is too early for another update, and when it won't be. A clock
-// that was set back keeps nobody waiting.
+// that was set back far keeps nobody waiting.
 func (s *step) waits() bool {
-	if since := s.now.Sub(s.Said.At); since < 0 || since >= s.rules.Window {
+	if since := s.now.Sub(s.Said.At); since <= -s.rules.Window || since >= s.rules.Window {
 		return false
 	}
 	s.DueAt = s.Said.At.Add(s.rules.Window)
