@@ -186,7 +186,7 @@ func TestRefusedAlerts(t *testing.T) {
 // TestHugeNotifications sends groups as large as they come: what is too large for a
 // case concerns the whole page, what is too large for us is refused.
 func TestHugeNotifications(t *testing.T) {
-	f := start(t)
+	f := start(t, func(f *fixture) { f.opt.OfferTimeout = time.Minute })
 	group := func(n int) string {
 		var b strings.Builder
 		b.WriteString(`{"version":"4","groupKey":"{}:{}","commonLabels":{"severity":"critical"},"alerts":[`)
