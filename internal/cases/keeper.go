@@ -117,10 +117,11 @@ func (k *Keeper) Report(ctx context.Context, digest [32]byte, reports []*lifecyc
 	return answers, nil
 }
 
-// answerOf tells a sender how its case stands.
+// answerOf tells a sender how its case stands. An incident that is completed is of no
+// signal that fires.
 func answerOf(c *lifecycle.Case, unchanged bool) lifecycle.Answer {
 	a := lifecycle.Answer{Page: c.Page, Duplicate: unchanged, HeldBack: c.HeldBack()}
-	if c.Occurrence > 0 {
+	if c.Occurrence > 0 && (c.Phase != lifecycle.Quiet || len(c.Firing) == 0) {
 		a.IncidentID, a.UpdateID = c.Said.IncidentID, c.Said.UpdateID
 	}
 	return a

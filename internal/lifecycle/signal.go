@@ -23,6 +23,7 @@ const (
 	maxGroup    = 100      // bytes: an occurrence's number is added
 	maxKey      = 128      // bytes
 	maxTitle    = 512      // bytes, so that there are no more characters either
+	maxTitles   = 60 << 10 // bytes, over all signals of a case
 	maxMessages = 60 << 10 // bytes, over all signals of a case
 	maxLinks    = 20       // over all signals of a case
 	maxDetailed = 10       // signals with details
@@ -190,9 +191,12 @@ func bound(firing []Signal) (kept []Signal, crowded bool) {
 		firing = slices.Clip(firing[:MaxSignals])
 	}
 	said := make(map[string]bool)
-	text, links, detailed, details := 0, 0, 0, 0
+	titles, text, links, detailed, details := 0, 0, 0, 0, 0
 	for i := range firing {
 		s := &firing[i]
+		if titles += len(s.Title); titles > maxTitles {
+			s.Title = ""
+		}
 		if !said[s.Message] {
 			if text += len(s.Message) + 1; text > maxMessages {
 				s.Message = ""
