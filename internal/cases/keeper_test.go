@@ -235,6 +235,25 @@ func TestOneThatFailsHoldsUpItsOwnAlone(t *testing.T) {
 	})
 }
 
+// TestWhatFailsKeepsItsPlace has one offer fail of several that wait for an incident.
+func TestWhatFailsKeepsItsPlace(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.intake.fail(func(string) error { return queue.ErrUnavailable })
+		w.report("g", "a")
+		time.Sleep(time.Minute)
+		w.report("g", "b")
+		failures := 0
+		w.intake.fail(func(string) error {
+			if failures++; failures == 1 {
+				return queue.ErrUnavailable
+			}
+			return nil
+		})
+		time.Sleep(time.Minute)
+		w.want("g investigating a", "g investigating b")
+	})
+}
+
 // forgetful loses that events were offered, as a crash after the intake's confirm
 // does.
 type forgetful struct{ Store }
