@@ -47,6 +47,7 @@ func TestPromises(t *testing.T) {
 				told = append(told, d)
 			}
 			c = next
+			settled(t, c, rules, now)
 		}
 		for range rapid.IntRange(1, 40).Draw(t, "steps") {
 			if rapid.IntRange(0, 3).Draw(t, "what") == 0 && !c.DueAt.IsZero() {
@@ -89,6 +90,31 @@ func TestPromises(t *testing.T) {
 			t.Fatalf("nothing fires any more, and the case is %+v", c)
 		}
 	})
+}
+
+// settled wants what was told to be what is, unless the window has it wait.
+func settled(t *rapid.T, c *Case, rules Rules, now time.Time) {
+	if !c.DueAt.IsZero() && c.DueAt.Before(now) {
+		t.Fatalf("it is %s, and the case was due at %s", now, c.DueAt)
+	}
+	if !c.DueAt.IsZero() && c.DueAt.Equal(c.Said.At.Truncate(time.Second).Add(rules.Window)) {
+		return
+	}
+	v, _ := rules.promote(c.Firing, now)
+	switch c.Phase {
+	case Quiet:
+		if v != "" {
+			t.Fatalf("nobody is told of what is %s", v)
+		}
+	case Open:
+		if len(c.telling()) == 0 || !c.content().same(c.Said) || wider(c.Said.Visibility, v) != c.Said.Visibility {
+			t.Fatalf("said was %+v, and it is %+v", c.Said, c.content())
+		}
+	case Cooling:
+		if len(c.telling()) > 0 || c.Visibility != c.Said.Visibility || !c.DueAt.Equal(c.CompleteAt) {
+			t.Fatalf("it is over, and the case is %+v", c)
+		}
+	}
 }
 
 func drawPromotion(t *rapid.T) Promotion {

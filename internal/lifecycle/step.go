@@ -103,7 +103,8 @@ func (s *step) open(cause string) {
 // update tells what changed of an open incident.
 func (s *step) update(cause string) {
 	v, next := s.rules.promote(s.Firing, s.now)
-	s.Visibility = wider(s.Visibility, v)
+	heard := s.Visibility
+	s.Visibility = wider(heard, v)
 	want := s.content()
 	over := len(s.telling()) == 0
 	if !over && want.same(s.Said) {
@@ -111,6 +112,7 @@ func (s *step) update(cause string) {
 		return
 	}
 	if s.waits() {
+		s.Visibility = heard // the larger audience may never hear of it
 		return
 	}
 	if !over {

@@ -174,6 +174,10 @@ func TestStories(t *testing.T) {
 			{0, "a!private", "opened g/1 critical a private"}, {10 * s, "a!private b", "changed g/2 critical b"},
 			{20 * s, "a!private", "resolved g/3 critical b"}, {30 * s, "b", "reopened g/4 critical b"},
 		}},
+		{"a larger audience that never heard of it", nil, []move{
+			{0, "a!private", "opened g/1 critical a private"}, {1 * s, "a!private b", ""}, {2 * s, "a!private", ""},
+			{10 * s, "a!private", ""}, {20 * s, "a!private b", "changed g/2 critical b"},
+		}},
 		{"duration", []Promotion{public(Promotion{Impact: incident.ImpactMinor, For: 10 * m})}, []move{
 			{0, "a:minor", ""}, {1 * m, "a:minor b:none", ""}, {10 * m, "timer", "opened g/1 minor a,b"},
 		}},
