@@ -23,12 +23,14 @@ import (
 	"github.com/tocsin/tocsin/dispatcher"
 	"github.com/tocsin/tocsin/incident"
 	"github.com/tocsin/tocsin/internal/caller"
+	"github.com/tocsin/tocsin/internal/cases"
 	"github.com/tocsin/tocsin/internal/config"
 	"github.com/tocsin/tocsin/internal/doctor"
 	"github.com/tocsin/tocsin/internal/egress"
 	"github.com/tocsin/tocsin/internal/feeds"
 	"github.com/tocsin/tocsin/internal/gateway"
 	"github.com/tocsin/tocsin/internal/public"
+	"github.com/tocsin/tocsin/internal/senders"
 	"github.com/tocsin/tocsin/internal/sqlitedb"
 	"github.com/tocsin/tocsin/internal/store"
 	storesqlite "github.com/tocsin/tocsin/internal/store/sqlite"
@@ -134,8 +136,13 @@ func runEngine(ctx context.Context, cfg *config.Config, stderr io.Writer) (err e
 			BrokerConnected: queues.connected(),
 		}
 	})
+	alerts, err := senders.NewAlertmanager(cfg.Alerts.Mapping())
+	if err != nil {
+		return usageError(fmt.Errorf("alerts: %w", err))
+	}
+	keeper := cases.New(ledger, queues, cases.Options{Rules: cfg.Lifecycle.Rules(), KeepAudit: cfg.Audit.Keep, Log: log})
 	control := gateway.New(gateway.Deps{
-		Intake: queues, Targets: feedTargets{ledger, published.Changed}, History: ledger, Engine: engine, Meter: metrics,
+		Intake: queues, Lifecycle: keeper, Alerts: alerts.Reports, Targets: feedTargets{ledger, published.Changed}, History: ledger, Engine: engine, Meter: metrics,
 		CheckTarget: ways.checkTarget, Callers: callers, CheckCallback: producers.Check, Groups: ways.groups, Policy: ways.limits,
 		WebhookProvider: ways.webhookProvider,
 		Depths:          queues.measure, Metrics: metrics.Handler(), Log: log, Ended: metrics.Ended,
@@ -154,6 +161,7 @@ func runEngine(ctx context.Context, cfg *config.Config, stderr io.Writer) (err e
 	}
 	ctx, running := newWork(ctx)
 	running.run(ctx, "engine", engine.Run)
+	running.run(ctx, "lifecycle", keeper.Run)
 	running.run(ctx, "feeds", func(ctx context.Context) error { published.Run(ctx); return nil })
 	running.run(ctx, "live page", control.Run)
 	running.run(ctx, "control listener", serveControl(gateway.NewServer(routes, log), withTLS(gateway.Limit(listener))))

@@ -42,6 +42,7 @@ func (c *Config) check(f *faults) {
 		f.at("retry.base", "must not be more than retry.cap")
 	}
 	c.checkCallback(f)
+	c.checkLifecycle(f)
 	c.checkAvailable(f)
 }
 

@@ -67,6 +67,10 @@ type Config struct {
 	Retry Retry  `yaml:"retry"`
 	// Callback is how producers are told that an update is complete.
 	Callback Callback `yaml:"callback"`
+	// Alerts is what Alertmanager's alerts mean.
+	Alerts    Alerts    `yaml:"alerts"`
+	Lifecycle Lifecycle `yaml:"lifecycle"`
+	Audit     Audit     `yaml:"audit"`
 }
 
 // Egress says where connections may go.
@@ -176,6 +180,7 @@ func bare() *Config {
 		SMPP: []SMPP{}, RSS: RSS{Title: "Status", Entries: 50},
 		Retry:    Retry{Base: 2 * time.Second, Cap: time.Hour, ExpiresAfter: 24 * time.Hour},
 		Callback: Callback{Secrets: []string{}},
+		Alerts:   defaultAlerts(), Lifecycle: defaultLifecycle(), Audit: Audit{Keep: 365 * 24 * time.Hour},
 	}
 }
 
@@ -184,6 +189,7 @@ func (c *Config) fill() {
 	for i := range c.Sources {
 		c.Sources[i].fill()
 	}
+	c.Lifecycle.fill()
 	c.Webhook.inherit(HostLimits{})
 	for name, limits := range c.Webhook.Hosts {
 		limits.inherit(c.Webhook.HostLimits)

@@ -11,6 +11,7 @@ import (
 	"github.com/tocsin/tocsin/dispatcher"
 	"github.com/tocsin/tocsin/incident"
 	"github.com/tocsin/tocsin/internal/caller"
+	"github.com/tocsin/tocsin/internal/lifecycle"
 	"github.com/tocsin/tocsin/internal/store"
 	"github.com/tocsin/tocsin/queue"
 )
@@ -19,6 +20,16 @@ import (
 // error that wraps [queue.ErrUnavailable] when it can't take any now.
 type Intake interface {
 	Offer(ctx context.Context, e *queue.Event) error
+}
+
+// Lifecycle takes what senders say in their own words.
+type Lifecycle interface {
+	// Recall answers a body, by its digest, if it is the last one of all its groups:
+	// then it says nothing new.
+	Recall(digest [32]byte) ([]lifecycle.Answer, bool)
+	// Report takes checked reports and returns once what they lead to is durable;
+	// len(answers) == len(reports).
+	Report(ctx context.Context, digest [32]byte, reports []*lifecycle.Report) ([]lifecycle.Answer, error)
 }
 
 // Targets keeps targets, as [store.Targets] says.
@@ -70,7 +81,11 @@ type Meter interface {
 
 // Deps are what the gateway works with; all but Callers are needed.
 type Deps struct {
-	Intake  Intake
+	Intake    Intake
+	Lifecycle Lifecycle
+	// Alerts reads a notification of Alertmanager; its error is an
+	// [*incident.Invalid].
+	Alerts  func(body []byte) ([]*lifecycle.Report, error)
 	Targets Targets
 	History History
 	Engine  Engine
@@ -130,9 +145,13 @@ type gateway struct {
 	recent  *recent
 	viewers *viewers
 	imports chan struct{} // a token for each running import
+	large   chan struct{} // a token for each large body that is in memory
 }
 
-const maxImports = 4
+const (
+	maxImports = 4
+	maxLarge   = 2
+)
 
 // Handler answers the requests of the control listener; see [NewServer] for the
 // server around it.
@@ -155,7 +174,7 @@ func New(deps Deps, opt Options) *Handler {
 	if deps.Callers == nil {
 		deps.Callers, _ = caller.New(caller.Options{}) // only a source can be at fault
 	}
-	g := &gateway{Deps: deps, opt: opt, recent: newRecent(), viewers: newViewers(), imports: make(chan struct{}, maxImports)}
+	g := &gateway{Deps: deps, opt: opt, recent: newRecent(), viewers: newViewers(), imports: make(chan struct{}, maxImports), large: make(chan struct{}, maxLarge)}
 	auth := newAuth(opt.Tokens)
 	mux := http.NewServeMux()
 	for _, r := range g.routes() {
