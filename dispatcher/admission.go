@@ -43,8 +43,9 @@ const (
 )
 
 // newAdmission shares total among the groups. Named ones get twice their window, at
-// least two batches, or what their rate takes ahead; and as much again for what is
-// being settled, all that out of a quarter of the total. Pools share the rest.
+// least two batches, or what their rate takes ahead; and a part for what is being
+// settled. What of that is above the least comes out of a quarter of the total, for
+// all of them. Pools share the rest.
 func newAdmission(total int, groups []Group, policy func(group, provider string) ProviderPolicy) *admission {
 	a := &admission{total: total, groups: make(map[string]*groupAdmission)}
 	named := 0
