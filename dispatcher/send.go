@@ -103,6 +103,7 @@ func (e *Engine) schedule(ctx context.Context) error {
 		for _, d := range out.start {
 			e.senders.send(d)
 		}
+		e.admission.end(out.settle)
 		e.settler.put(&out)
 		if now.Sub(snapped) >= snapshotEvery || s.draining {
 			e.snapshot.Store(s.snapshot())

@@ -159,7 +159,7 @@ func (e *Engine) settleGroup(ctx context.Context, rows []settlement, finished []
 		}
 	}
 	for group, n := range groups {
-		e.admission.add(group, -n)
+		e.admission.settled(group, n)
 	}
 	if len(settled) > 0 {
 		e.inbox.settled(settled)

@@ -6,7 +6,6 @@ import (
 	"encoding/base32"
 	"encoding/binary"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -37,7 +36,7 @@ func (e *Event) ContentHash() [16]byte {
 // every worker.
 func DeliveryID(page, incidentID string, sequence int, targetID string) string {
 	seq := binary.BigEndian.AppendUint64(nil, uint64(sequence))
-	return "msg_" + digest("tocsin delivery 1", page, incidentID, string(seq), targetID)
+	return digest("msg_", "tocsin delivery 1", page, incidentID, string(seq), targetID)
 }
 
 // EditionID names a delivery that was sent again as new: for edition 0 it is
@@ -48,20 +47,20 @@ func EditionID(page, incidentID string, sequence int, targetID string, edition i
 	}
 	seq := binary.BigEndian.AppendUint64(nil, uint64(sequence))
 	again := binary.BigEndian.AppendUint64(nil, uint64(edition))
-	return "msg_" + digest("tocsin delivery again 1", page, incidentID, string(seq), targetID, string(again))
+	return digest("msg_", "tocsin delivery again 1", page, incidentID, string(seq), targetID, string(again))
 }
 
 // CallbackID names the callback that tells of an update's completion: "msg_" and 26
 // characters of lower-case base32, the webhook-id of every attempt.
 func CallbackID(page, incidentID string, sequence int) string {
 	seq := binary.BigEndian.AppendUint64(nil, uint64(sequence))
-	return "msg_" + digest("tocsin callback 1", page, incidentID, string(seq))
+	return digest("msg_", "tocsin callback 1", page, incidentID, string(seq))
 }
 
 // ThreadID names the thread of one incident at one target: "thr_" and 26 characters
 // of lower-case base32, the same for all its updates.
 func ThreadID(page, incidentID, targetID string) string {
-	return "thr_" + digest("tocsin thread 1", page, incidentID, targetID)
+	return digest("thr_", "tocsin thread 1", page, incidentID, targetID)
 }
 
 // UpdateID names an update that neither its producer nor the intake gave a name:
@@ -70,17 +69,23 @@ func ThreadID(page, incidentID, targetID string) string {
 // again after something else.
 func UpdateID(page, incidentID string, sequence int) string {
 	seq := binary.BigEndian.AppendUint64(nil, uint64(sequence))
-	return "upd_" + digest("tocsin update 1", page, incidentID, string(seq))
+	return digest("upd_", "tocsin update 1", page, incidentID, string(seq))
 }
 
-// digest returns 130 bits of a SHA-256 over the fields. Each field comes after its
-// length, so that no two lists of fields run together to the same bytes.
-func digest(fields ...string) string {
-	var buf []byte
+// lowerBase32 is that of RFC 4648 in lower case.
+var lowerBase32 = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567")
+
+// digest returns kind and 130 bits of a SHA-256 over the fields. Each field comes after
+// its length, so that no two lists of fields run together to the same bytes. Every
+// delivery has one: usual fields take no memory but the result's.
+func digest(kind string, fields ...string) string {
+	buf := make([]byte, 0, 256)
 	for _, f := range fields {
 		buf = binary.BigEndian.AppendUint64(buf, uint64(len(f)))
 		buf = append(buf, f...)
 	}
 	sum := sha256.Sum256(buf)
-	return strings.ToLower(base32.StdEncoding.EncodeToString(sum[:20]))[:26]
+	var name [40]byte
+	whole := lowerBase32.AppendEncode(append(name[:0], kind...), sum[:20])
+	return string(whole[:len(kind)+26])
 }

@@ -170,7 +170,7 @@ func runEngine(ctx context.Context, cfg *config.Config, stderr io.Writer) (err e
 		if err != nil {
 			running.end(unavailableError(fmt.Errorf("can't listen on %s: %w", cfg.PublicListen, err)))
 		} else {
-			running.run(ctx, "public listener", servePublic(guests, public, log))
+			running.run(ctx, "public listener", servePublic(guests, shelf, public, log))
 		}
 	}
 	log.Info("tocsin is ready", "version", version(), "listen", listener.Addr().String(), "data", cfg.Data,
@@ -232,7 +232,7 @@ func serveControl(server *http.Server, listener net.Listener) func(context.Conte
 }
 
 // servePublic does so for feeds and links.
-func servePublic(handler *public.Handler, listener net.Listener, log *slog.Logger) func(context.Context) error {
+func servePublic(handler *public.Handler, shelf *feeds.Shelf, listener net.Listener, log *slog.Logger) func(context.Context) error {
 	server := public.NewServer(handler, log)
 	return func(ctx context.Context) error {
 		stopped := make(chan error, 1)
@@ -241,7 +241,7 @@ func servePublic(handler *public.Handler, listener net.Listener, log *slog.Logge
 			defer cancel()
 			stopped <- server.ShutdownWithContext(patience)
 		})()
-		if err := server.Serve(feeds.Limit(listener)); err != nil {
+		if err := server.Serve(feeds.Direct(feeds.Limit(listener), shelf, server)); err != nil {
 			return err
 		}
 		return <-stopped
