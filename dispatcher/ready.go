@@ -281,6 +281,9 @@ func (s *scheduler) startNext(l *lane) {
 	}
 	l.waiting.pop()
 	d.state = inFlight
+	if d.suspect {
+		s.noteStart(d)
+	}
 	d.slow = l.connFailed
 	if d.slow {
 		s.slow++

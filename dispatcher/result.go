@@ -108,7 +108,7 @@ func (s *scheduler) again(d *held, st Settlement, retryAfter time.Duration) {
 	}
 	l := d.lane
 	expires := s.now.Add(d.hold.lease.ExpiresAt.Sub(s.wall))
-	if s.draining || d.recalled || !due.Before(expires) || st.Class == channels.NotSent || wait >= s.opt.LaneWait ||
+	if s.draining || d.recalled || d.noted || !due.Before(expires) || st.Class == channels.NotSent || wait >= s.opt.LaneWait ||
 		due.After(d.hold.deadline) || l.isOpen() {
 		st.DueAt = s.wall.Add(wait)
 		if l.isOpen() {
@@ -141,8 +141,11 @@ func (s *scheduler) settle(d *held, st Settlement) {
 		}
 	}
 	wasSettling := d.state == settling
-	if d.state == queued || d.state == delayed {
+	if d.state == queued || d.state == delayed || d.state == suspected {
 		s.unqueue(d)
+	}
+	if st.Noted = d.noted; !d.noted {
+		s.cleared(d)
 	}
 	s.out.settle = append(s.out.settle, settlement{st, d})
 	if st.Outcome == Open {

@@ -88,7 +88,7 @@ func (e *Engine) schedule(ctx context.Context) error {
 	s := newScheduler(e.now(), schedulerOptions{
 		Policy: e.opt.Policy, Admission: e.opt.Admission, MaxInFlight: e.opt.MaxInFlight,
 		MaxStarting: e.opt.MaxStarting, Tells: e.tells,
-		LaneWait: e.opt.LaneWait, HoldFor: e.opt.HoldFor, Backoff: e.opt.Backoff, Breaker: e.opt.Breaker, RetryShare: e.opt.RetryShare, Rand: e.opt.Rand,
+		LaneWait: e.opt.LaneWait, HoldFor: e.opt.HoldFor, Backoff: e.opt.Backoff, Breaker: e.opt.Breaker, RetryShare: e.opt.RetryShare, Poison: e.opt.Poison, Rand: e.opt.Rand,
 	})
 	var in inputs
 	var out outputs
@@ -185,13 +185,26 @@ func (s *senders) close() { close(s.next) }
 // on the way.
 func (e *Engine) send(d *held) {
 	a := attempt{held: d, sentAt: e.now()}
-	a.result = e.attempt(d)
+	if err := e.note(d); err != nil {
+		a.result = channels.Result{Class: channels.NotSent, Detail: "its start could not be noted"}
+	} else {
+		a.result = e.attempt(d)
+	}
 	a.doneAt = e.now()
 	if e.fail(FailSent) != nil {
 		return // as if the process had died here
 	}
 	e.meter.Attempt(channelOf(d.hold.lease.Group), a.result.Class)
 	e.inbox.result(a)
+}
+
+// note writes down that a suspect is sent next. A crash after that, until its result
+// is in the ledger, counts against it.
+func (e *Engine) note(d *held) error {
+	if !d.noted {
+		return nil
+	}
+	return e.insist(e.sending, "note", func() error { return e.ledger.NoteStart(e.sending, d.row(), d.starts) })
 }
 
 func (e *Engine) attempt(d *held) (r channels.Result) {
