@@ -13,7 +13,7 @@ func (s *scheduler) recall(targets map[int64]bool, stopped map[int64]int) {
 			switch d.state {
 			case queued, delayed, behind, suspected:
 				back = append(back, d)
-			case inFlight: // no further attempt from here
+			case inFlight, noting: // no further attempt from here
 				d.recalled = targets[key.target]
 				d.hold.stopped = d.hold.stopped || d.hold.lease.Sequence <= stopped[key.incident]
 			}

@@ -30,6 +30,7 @@ const (
 	delayed                       // in its lane, until due
 	behind                        // an older delivery of its (incident, target) is not done
 	suspected                     // in the line of suspects
+	noting                        // on its way into the ledger as one, then into its lane
 	inFlight                      // being sent
 	settling                      // sent; for every_update: until its outcome is durable
 	done                          // settled
@@ -51,8 +52,8 @@ type hold struct {
 }
 
 // held is one delivery in this worker. Owned by the scheduler, but for d,
-// hold.content, attempt, noted and starts while it is in flight: those are the
-// sender's to read.
+// hold.content, attempt, state and starts while it is in flight or noted: those
+// are the sender's to read.
 type held struct {
 	d    *queue.Delivery
 	hold *hold
@@ -63,8 +64,7 @@ type held struct {
 	slow     bool     // in flight in the slow class
 	recalled bool     // its target changed while it was in flight
 	suspect  bool     // its start has to be noted
-	letGo    bool     // it is its turn among the suspects
-	noted    bool     // its start is in the ledger, or on the way
+	noted    bool     // it is in the ledger as one, or on the way; until that ended there
 	starts   int      // noted ones without an end
 	attempt  int      // attempts made
 	cost     int      // tokens it takes

@@ -29,6 +29,7 @@ type scheduler struct {
 	slowers  line              // lanes that wait for the slow class
 	young    starting
 	suspects suspects
+	quiet    quiet
 	timers   heap[lane]
 	holds    []*hold // in the order of their deadlines; those ended are skipped
 
@@ -63,7 +64,9 @@ type schedulerOptions struct {
 	// limit.
 	RetryShare float64
 	Poison     PoisonPolicy
-	Rand       *rand.Rand
+	// Empty: buckets have had no tokens when the scheduler was made.
+	Empty bool
+	Rand  *rand.Rand
 }
 
 type laneKey struct{ group, provider string }
@@ -78,6 +81,7 @@ type poolCounts struct {
 // inputs is what happened since the last step.
 type inputs struct {
 	results  []attempt
+	noted    []note
 	written  []*held // in flight, and waiting for the peer alone
 	settled  []*held // of suspects, and of every_update targets: their outcome is durable
 	holds    []*hold
@@ -85,6 +89,12 @@ type inputs struct {
 	stopped  map[int64]int   // incidents whose fan-out was stopped, up to a sequence
 	paused   map[string]bool // what operators paused, if that changed
 	draining bool            // stop starting, hand everything back
+}
+
+// note is a suspect that was written down, or not.
+type note struct {
+	held   *held
+	failed bool
 }
 
 // attempt is what came back from one send.
@@ -97,6 +107,7 @@ type attempt struct {
 
 // outputs is what has to happen after a step, in this order of the slices.
 type outputs struct {
+	note     []*held // suspects to write down
 	start    []*held
 	settle   []settlement
 	finished []*hold        // every delivery's settlement was handed out, here or before
@@ -106,11 +117,12 @@ type outputs struct {
 
 // reset empties o for the next step, keeping its room.
 func (o *outputs) reset() {
+	clear(o.note)
 	clear(o.start)
 	clear(o.settle)
 	clear(o.finished)
 	clear(o.dropped)
-	*o = outputs{start: o.start[:0], settle: o.settle[:0], finished: o.finished[:0], dropped: o.dropped}
+	*o = outputs{note: o.note[:0], start: o.start[:0], settle: o.settle[:0], finished: o.finished[:0], dropped: o.dropped}
 }
 
 // settlement is a Settlement on its way to the ledger.
@@ -126,7 +138,7 @@ func newScheduler(now time.Time, opt schedulerOptions) *scheduler {
 	s := &scheduler{
 		opt: opt, base: now,
 		lanes: make(map[laneKey]*lane), named: make(map[laneKey]*lane), slots: make(map[slot]*held), counts: make(map[string]*poolCounts),
-		takenOver: make(map[string]int), suspects: newSuspects(),
+		takenOver: make(map[string]int), suspects: newSuspects(), quiet: make(quiet),
 		timers: heap[lane]{
 			at:   func(l *lane) *int32 { return &l.timer },
 			less: func(a, b *lane) bool { return a.wake.Before(b.wake) },
@@ -146,6 +158,9 @@ func (s *scheduler) step(now time.Time, in *inputs, out *outputs) {
 
 	for _, d := range in.written {
 		s.young.remove(d)
+	}
+	for _, n := range in.noted {
+		s.noticed(n)
 	}
 	for i := range in.results {
 		s.cameBack(&in.results[i])
@@ -260,7 +275,7 @@ func (s *scheduler) hold(d *held) {
 				s.settle(d, Settlement{Outcome: Superseded})
 				return
 			}
-		case d.d.EveryUpdate || older.state == inFlight || older.state == settling:
+		case d.d.EveryUpdate || older.state == inFlight || older.state == settling || older.state == noting:
 		default:
 			if older.since.Before(d.since) {
 				d.since, d.order = older.since, older.order

@@ -3,12 +3,11 @@ package dispatcher
 // chain links d into its slot, by sequence.
 func (s *scheduler) chain(key slot, d *held) {
 	head := s.slots[key]
-	if head == nil || d.hold.lease.Sequence < head.hold.lease.Sequence && head.state != inFlight && head.state != settling {
+	if head == nil || d.hold.lease.Sequence < head.hold.lease.Sequence && head.state != inFlight && head.state != settling && head.state != noting {
 		d.next = head
 		s.slots[key] = d
 		if head != nil && (head.state == queued || head.state == delayed || head.state == suspected) {
 			s.unqueue(head)
-			s.cleared(head)
 			head.state = behind
 		}
 		return

@@ -1,13 +1,17 @@
 package dispatcher
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/tocsin/tocsin/channels"
+)
 
 // PoisonPolicy says what happens to a delivery whose sending ends the process, again
 // and again: it alone is given up, and what shared its batch is delivered.
 //
 // A batch that came back from processes that died makes suspects of its deliveries.
-// The start of a suspect is noted in the ledger before it is sent, and the note ends
-// with its result: what was noted when a process died may be what killed it. Those
+// A suspect is noted in the ledger before it may start, and the note ends with its
+// result: what was noted when a process died may be what killed it. Those
 // without a note go first, some at a time; those with one go last, each alone, so
 // that the next death names one.
 type PoisonPolicy struct {
@@ -28,11 +32,11 @@ type PoisonPolicy struct {
 // 21 times.
 func DefaultPoison() PoisonPolicy { return PoisonPolicy{Takes: 3, AtOnce: 64, Starts: 4, GiveUp: 20} }
 
-// suspects are the deliveries whose start is noted. It belongs to the scheduler.
+// suspects are the deliveries whose start has to be noted. It belongs to the scheduler.
 type suspects struct {
 	line heap[held] // those whose turn has not come, in its order
-	// free and alone count those let go and not yet cleared: without an earlier start
-	// without end, and with one.
+	// free and alone count those noted and not yet cleared: that no death named, and
+	// that one did.
 	free, alone int
 }
 
@@ -68,9 +72,12 @@ func (s *scheduler) park(d *held, why string) {
 }
 
 // enlist puts a delivery that may be sent into its lane or, if it is a suspect, into
-// the line of those.
+// the line of those; if its target asked for time, where it waits for that.
 func (s *scheduler) enlist(d *held) {
-	if d.suspect {
+	if s.silenced(d) {
+		return
+	}
+	if d.suspect && !d.noted {
 		d.state = suspected
 		s.suspects.line.push(d)
 		return
@@ -79,7 +86,8 @@ func (s *scheduler) enlist(d *held) {
 	d.lane.waiting.push(d)
 }
 
-// letGo lets suspects into their lanes whose turn it is.
+// letGo has suspects noted whose turn it is. They take no token before that: the store
+// may be slow, and then several would start at once.
 func (s *scheduler) letGo() {
 	q := &s.suspects
 	for q.line.len() > 0 && !s.draining {
@@ -100,30 +108,36 @@ func (s *scheduler) letGo() {
 		} else {
 			q.free++
 		}
-		d.letGo = true
-		d.state = queued
-		d.lane.waiting.push(d)
-		s.touch(d.lane)
+		d.state = noting
+		d.noted = true
+		d.starts++
+		s.out.note = append(s.out.note, d)
 	}
 }
 
-// noteStart is told that a suspect starts: its sender notes that first.
-func (s *scheduler) noteStart(d *held) {
-	d.noted = true
-	d.starts++
+// noticed takes a suspect that is noted, or could not be, into its lane, if it may
+// still go.
+func (s *scheduler) noticed(n note) {
+	d := n.held
+	d.state = 0
+	if n.failed || s.draining || d.recalled || d.hold.stopped || d.next != nil && !d.d.EveryUpdate {
+		s.again(d, Settlement{Class: channels.NotSent}, 0)
+	} else {
+		s.enlist(d)
+	}
+	s.touch(d.lane)
 }
 
-// cleared lets the next suspects go: one that was let go is back in line, or in the
-// ledger with the end of its note. Were it only on its way there, the death of the next
-// would be laid to both.
+// cleared lets the next suspects go: the end of one's note is in the ledger. Were it
+// only on its way there, the death of the next would be laid to both.
 func (s *scheduler) cleared(d *held) {
 	switch {
-	case !d.letGo:
+	case !d.noted:
 		return
-	case d.starts > 1 || d.starts > 0 && !d.noted:
+	case d.starts > 1:
 		s.suspects.alone--
 	default:
 		s.suspects.free--
 	}
-	d.letGo = false
+	d.noted = false
 }
