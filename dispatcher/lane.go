@@ -26,12 +26,14 @@ type ProviderPolicy struct {
 type progress uint8
 
 const (
-	queued   progress = iota + 1 // in its lane, may start
-	delayed                      // in its lane, until due
-	behind                       // an older delivery of its (incident, target) is not done
-	inFlight                     // being sent
-	settling                     // sent; for every_update: until its outcome is durable
-	done                         // settled
+	queued    progress = iota + 1 // in its lane, may start
+	delayed                       // in its lane, until due
+	behind                        // an older delivery of its (incident, target) is not done
+	suspected                     // in the line of suspects
+	noting                        // on its way into the ledger as one, then into its lane
+	inFlight                      // being sent
+	settling                      // sent; for every_update: until its outcome is durable
+	done                          // settled
 )
 
 // hold is a claimed batch in this worker. The scheduler owns it until it has
@@ -41,6 +43,8 @@ type hold struct {
 	content    *content
 	exceptions []Exception
 	costs      []int // tokens that each delivery takes; nil where it is one each
+	takes      int   // how often the batch was taken, this time included
+	starts     []int // of each delivery: noted, without an end; nil where there are none
 	deliveries []held
 	open       int       // deliveries without a settlement
 	stopped    bool      // its fan-out was stopped while it was held
@@ -48,8 +52,8 @@ type hold struct {
 }
 
 // held is one delivery in this worker. Owned by the scheduler, but for d,
-// hold.content and attempt while it is in flight: those are the sender's to
-// read.
+// hold.content, attempt, state and starts while it is in flight or noted: those
+// are the sender's to read.
 type held struct {
 	d    *queue.Delivery
 	hold *hold
@@ -59,6 +63,9 @@ type held struct {
 	state    progress
 	slow     bool     // in flight in the slow class
 	recalled bool     // its target changed while it was in flight
+	suspect  bool     // its start has to be noted
+	noted    bool     // it is in the ledger as one, or on the way; until that ended there
+	starts   int      // noted ones without an end
 	attempt  int      // attempts made
 	cost     int      // tokens it takes
 	last     struct { // what the last of them came to, if that is not in the ledger

@@ -52,6 +52,8 @@ type Options struct {
 	// RetryShare is how much of a provider's rate may go to retries, 0.2 for a fifth;
 	// 0 is no limit.
 	RetryShare float64
+	// Poison says what happens to deliveries that end the process.
+	Poison PoisonPolicy
 	// ExpiresAfter is the life of an update that names no expires_at.
 	ExpiresAfter time.Duration
 
@@ -96,6 +98,7 @@ func DefaultOptions() Options {
 		Backoff:      Backoff{Base: 2 * time.Second, Cap: time.Hour},
 		Breaker:      DefaultBreaker(),
 		RetryShare:   0.2,
+		Poison:       DefaultPoison(),
 		ExpiresAfter: 24 * time.Hour,
 		PlanPage:     4000, // about 30 ms of the store's writer: settling never waits long behind it
 		SettleEvery:  5 * time.Millisecond,

@@ -1,6 +1,10 @@
 package dispatcher
 
-import "time"
+import (
+	"time"
+
+	"github.com/tocsin/tocsin/ratelimit"
+)
 
 // line is a first-in first-out line of lanes.
 type line struct {
@@ -33,6 +37,9 @@ func (s *scheduler) lane(group, provider string) *lane {
 	l := s.lanes[key]
 	if l == nil {
 		l = newLane(group, provider, s.opt.Policy(group, provider))
+		if s.opt.Empty {
+			l.bucket = ratelimit.NewEmpty(s.base.Round(0))
+		}
 		l.tells = s.opt.Tells != nil && s.opt.Tells(group)
 		s.lanes[key] = l
 		if l.policy.Named {
@@ -253,6 +260,11 @@ func (s *scheduler) startNext(l *lane) {
 	d := l.waiting.min()
 	if !s.wall.Before(d.hold.lease.ExpiresAt) {
 		s.settle(d, Settlement{Outcome: Expired, Streak: StreakFailed})
+		return
+	}
+	if !s.quiet.until(d.d.Target, s.now).IsZero() {
+		l.waiting.pop()
+		s.silenced(d)
 		return
 	}
 	if ok, wait := l.bucket.Take(s.now, l.policy.Limit, d.cost); !ok {

@@ -26,6 +26,9 @@ func (s *scheduler) cameBack(a *attempt) {
 	if r.Class != channels.NotSent {
 		d.attempt++
 	}
+	if r.Class == channels.Throttled && r.RetryAfter > 0 {
+		s.quiet.add(d.d.Target, s.now.Add(r.RetryAfter), s.now)
+	}
 	switch r.Class {
 	case channels.Delivered:
 		st.Outcome = Delivered
@@ -107,9 +110,7 @@ func (s *scheduler) again(d *held, st Settlement, retryAfter time.Duration) {
 		s.join(d, l)
 	}
 	l := d.lane
-	expires := s.now.Add(d.hold.lease.ExpiresAt.Sub(s.wall))
-	if s.draining || d.recalled || !due.Before(expires) || st.Class == channels.NotSent || wait >= s.opt.LaneWait ||
-		due.After(d.hold.deadline) || l.isOpen() {
+	if s.draining || d.recalled || d.noted || st.Class == channels.NotSent || s.tooLate(d, due) || l.isOpen() {
 		st.DueAt = s.wall.Add(wait)
 		if l.isOpen() {
 			if reopening := s.reopening(l); st.DueAt.Before(reopening) {
@@ -141,9 +142,10 @@ func (s *scheduler) settle(d *held, st Settlement) {
 		}
 	}
 	wasSettling := d.state == settling
-	if d.state == queued || d.state == delayed {
+	if d.state == queued || d.state == delayed || d.state == suspected {
 		s.unqueue(d)
 	}
+	st.Noted = d.noted
 	s.out.settle = append(s.out.settle, settlement{st, d})
 	if st.Outcome == Open {
 		for n := d.next; n != nil; n = d.next {

@@ -22,14 +22,16 @@ type scheduler struct {
 	base time.Time // steady = base + (wall − base), monotonic
 	out  *outputs
 
-	lanes   map[laneKey]*lane
-	named   map[laneKey]*lane // of lanes, those of named providers
-	slots   map[slot]*held    // oldest delivery held of each (incident, target)
-	ready   [2]line           // urgent, normal
-	slowers line              // lanes that wait for the slow class
-	young   starting
-	timers  heap[lane]
-	holds   []*hold // in the order of their deadlines; those ended are skipped
+	lanes    map[laneKey]*lane
+	named    map[laneKey]*lane // of lanes, those of named providers
+	slots    map[slot]*held    // oldest delivery held of each (incident, target)
+	ready    [2]line           // urgent, normal
+	slowers  line              // lanes that wait for the slow class
+	young    starting
+	suspects suspects
+	quiet    quiet
+	timers   heap[lane]
+	holds    []*hold // in the order of their deadlines; those ended are skipped
 
 	admitted uint64
 	holding  int // deliveries not settled
@@ -61,7 +63,10 @@ type schedulerOptions struct {
 	// RetryShare is the share of a provider's rate that retries may take; 0 is no
 	// limit.
 	RetryShare float64
-	Rand       *rand.Rand
+	Poison     PoisonPolicy
+	// Empty: buckets have had no tokens when the scheduler was made.
+	Empty bool
+	Rand  *rand.Rand
 }
 
 type laneKey struct{ group, provider string }
@@ -76,13 +81,20 @@ type poolCounts struct {
 // inputs is what happened since the last step.
 type inputs struct {
 	results  []attempt
+	noted    []note
 	written  []*held // in flight, and waiting for the peer alone
-	settled  []*held // of every_update targets: their outcome is durable
+	settled  []*held // of suspects, and of every_update targets: their outcome is durable
 	holds    []*hold
 	changed  map[int64]bool  // targets whose row changed
 	stopped  map[int64]int   // incidents whose fan-out was stopped, up to a sequence
 	paused   map[string]bool // what operators paused, if that changed
 	draining bool            // stop starting, hand everything back
+}
+
+// note is a suspect that was written down, or not.
+type note struct {
+	held   *held
+	failed bool
 }
 
 // attempt is what came back from one send.
@@ -95,6 +107,7 @@ type attempt struct {
 
 // outputs is what has to happen after a step, in this order of the slices.
 type outputs struct {
+	note     []*held // suspects to write down
 	start    []*held
 	settle   []settlement
 	finished []*hold        // every delivery's settlement was handed out, here or before
@@ -104,11 +117,12 @@ type outputs struct {
 
 // reset empties o for the next step, keeping its room.
 func (o *outputs) reset() {
+	clear(o.note)
 	clear(o.start)
 	clear(o.settle)
 	clear(o.finished)
 	clear(o.dropped)
-	*o = outputs{start: o.start[:0], settle: o.settle[:0], finished: o.finished[:0], dropped: o.dropped}
+	*o = outputs{note: o.note[:0], start: o.start[:0], settle: o.settle[:0], finished: o.finished[:0], dropped: o.dropped}
 }
 
 // settlement is a Settlement on its way to the ledger.
@@ -124,7 +138,7 @@ func newScheduler(now time.Time, opt schedulerOptions) *scheduler {
 	s := &scheduler{
 		opt: opt, base: now,
 		lanes: make(map[laneKey]*lane), named: make(map[laneKey]*lane), slots: make(map[slot]*held), counts: make(map[string]*poolCounts),
-		takenOver: make(map[string]int),
+		takenOver: make(map[string]int), suspects: newSuspects(), quiet: make(quiet),
 		timers: heap[lane]{
 			at:   func(l *lane) *int32 { return &l.timer },
 			less: func(a, b *lane) bool { return a.wake.Before(b.wake) },
@@ -145,12 +159,18 @@ func (s *scheduler) step(now time.Time, in *inputs, out *outputs) {
 	for _, d := range in.written {
 		s.young.remove(d)
 	}
+	for _, n := range in.noted {
+		s.noticed(n)
+	}
 	for i := range in.results {
 		s.cameBack(&in.results[i])
 	}
 	s.young.age(s.now)
-	for _, h := range in.settled {
-		s.leave(h)
+	for _, d := range in.settled {
+		if d.state == settling {
+			s.leave(d)
+		}
+		s.cleared(d)
 	}
 	for _, h := range in.holds {
 		s.admit(h)
@@ -168,6 +188,7 @@ func (s *scheduler) step(now time.Time, in *inputs, out *outputs) {
 	s.overdue()
 	s.ring()
 	s.relieve()
+	s.letGo()
 	s.start()
 	s.out.wake = s.nextWake()
 	s.out = nil
@@ -188,9 +209,17 @@ func (s *scheduler) admit(h *hold) {
 		if h.costs != nil {
 			d.cost = h.costs[i]
 		}
+		if h.starts != nil {
+			d.starts = h.starts[i]
+		}
+		d.suspect = s.opt.Poison.Takes > 0 && (h.takes >= s.opt.Poison.Takes || d.starts > 0)
 		if len(ex) > 0 && ex[0].Index == i {
 			s.except(d, ex[0])
 			ex = ex[1:]
+			continue
+		}
+		if why := s.guilty(d); why != "" {
+			s.park(d, why)
 			continue
 		}
 		s.hold(d)
@@ -246,7 +275,7 @@ func (s *scheduler) hold(d *held) {
 				s.settle(d, Settlement{Outcome: Superseded})
 				return
 			}
-		case d.d.EveryUpdate || older.state == inFlight || older.state == settling:
+		case d.d.EveryUpdate || older.state == inFlight || older.state == settling || older.state == noting:
 		default:
 			if older.since.Before(d.since) {
 				d.since, d.order = older.since, older.order
@@ -255,8 +284,10 @@ func (s *scheduler) hold(d *held) {
 		}
 	}
 	l := s.serving(s.lane(d.hold.lease.Group, d.d.Provider))
+	// A batch that came back keeps together what it had: else what kills would be in
+	// another one each time.
 	switch {
-	case !l.policy.Named && l.held >= 2*l.policy.Window && !s.makeRoom(l, d):
+	case !l.policy.Named && l.held >= 2*l.policy.Window && d.hold.takes < 2 && !s.makeRoom(l, d):
 		s.toLedger(d, s.wallOf(l.pace(s.now)))
 		return
 	case l.isOpen():
@@ -269,8 +300,7 @@ func (s *scheduler) hold(d *held) {
 	s.join(d, l)
 	s.chain(key, d)
 	if s.slots[key] == d {
-		d.state = queued
-		l.waiting.push(d)
+		s.enlist(d)
 	} else {
 		d.state = behind
 	}

@@ -61,11 +61,12 @@ func (b *inbox) drain() { b.put(func(in *inputs) { in.draining = true }) }
 
 // take swaps what waits for an empty one, whose room is used again.
 func (b *inbox) take(into *inputs) {
+	clear(into.noted)
 	clear(into.results)
 	clear(into.written)
 	clear(into.holds)
 	clear(into.settled)
-	empty := inputs{results: into.results[:0], written: into.written[:0], holds: into.holds[:0], settled: into.settled[:0]}
+	empty := inputs{noted: into.noted[:0], results: into.results[:0], written: into.written[:0], holds: into.holds[:0], settled: into.settled[:0]}
 	b.mu.Lock()
 	*into, b.in = b.in, empty
 	b.starved = 0
@@ -88,7 +89,8 @@ func (e *Engine) schedule(ctx context.Context) error {
 	s := newScheduler(e.now(), schedulerOptions{
 		Policy: e.opt.Policy, Admission: e.opt.Admission, MaxInFlight: e.opt.MaxInFlight,
 		MaxStarting: e.opt.MaxStarting, Tells: e.tells,
-		LaneWait: e.opt.LaneWait, HoldFor: e.opt.HoldFor, Backoff: e.opt.Backoff, Breaker: e.opt.Breaker, RetryShare: e.opt.RetryShare, Rand: e.opt.Rand,
+		LaneWait: e.opt.LaneWait, HoldFor: e.opt.HoldFor, Backoff: e.opt.Backoff, Breaker: e.opt.Breaker, RetryShare: e.opt.RetryShare, Poison: e.opt.Poison, Rand: e.opt.Rand,
+		Empty: true, // another process may just have taken all there were
 	})
 	var in inputs
 	var out outputs
@@ -100,6 +102,9 @@ func (e *Engine) schedule(ctx context.Context) error {
 		now := e.now()
 		out.reset()
 		s.step(now, &in, &out)
+		for _, d := range out.note {
+			e.senders.send(d)
+		}
 		for _, d := range out.start {
 			e.senders.send(d)
 		}
@@ -208,9 +213,13 @@ func (s *senders) run(d *held) {
 // close lets those end that wait for work; there is none any more.
 func (s *senders) close() { close(s.next) }
 
-// send makes one attempt. The result goes to the scheduler, whatever happens
-// on the way.
+// send makes one attempt, or notes that it is to be made. The result goes to the
+// scheduler, whatever happens on the way.
 func (e *Engine) send(d *held) {
+	if d.state == noting {
+		e.note(d)
+		return
+	}
 	a := attempt{held: d, sentAt: e.now()}
 	a.result = e.attempt(d)
 	a.doneAt = e.now()
@@ -219,6 +228,13 @@ func (e *Engine) send(d *held) {
 	}
 	e.meter.Attempt(channelOf(d.hold.lease.Group), a.result.Class)
 	e.inbox.result(a)
+}
+
+// note writes down that a suspect is sent next. A crash after that, until its result
+// is in the ledger, counts against it.
+func (e *Engine) note(d *held) {
+	err := e.insist(e.sending, "note", func() error { return e.ledger.NoteStart(e.sending, d.row(), d.starts) })
+	e.inbox.put(func(in *inputs) { in.noted = append(in.noted, note{d, err != nil}) })
 }
 
 func (e *Engine) attempt(d *held) (r channels.Result) {

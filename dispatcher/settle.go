@@ -147,6 +147,9 @@ func (e *Engine) settleGroup(ctx context.Context, rows []settlement, finished []
 	for i := range rows {
 		r := &rows[i]
 		groups[r.held.hold.lease.Group]++
+		if r.Parked {
+			e.log.Error("a delivery is given up, for an operator to look at: tocsin parked show", "incident_key", r.Incident, "target", r.Target, "sequence", r.Sequence, "why", r.Detail)
+		}
 		if r.Outcome != Open {
 			channel := channelOf(r.held.hold.lease.Group)
 			e.meter.Outcome(channel, r.Outcome, 1)
@@ -154,7 +157,7 @@ func (e *Engine) settleGroup(ctx context.Context, rows []settlement, finished []
 				e.meter.Latency(channel, r.DoneAt.Sub(r.held.hold.lease.AcceptedAt))
 			}
 		}
-		if r.Outcome == Delivered && r.held.d.EveryUpdate {
+		if r.Outcome == Delivered && r.held.d.EveryUpdate || r.Noted {
 			settled = append(settled, r.held)
 		}
 	}

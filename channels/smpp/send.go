@@ -10,6 +10,7 @@ import (
 	"github.com/fiorix/go-smpp/smpp/pdu"
 
 	"github.com/tocsin/tocsin/channels"
+	"github.com/tocsin/tocsin/internal/egress"
 )
 
 // Cost returns the number of segments of a payload.
@@ -47,6 +48,9 @@ func (c *Channel) Send(ctx context.Context, m *channels.Message) channels.Result
 		case err != nil:
 			return notSent
 		case chosen.session == nil:
+			if chosen.why == egress.ErrNoPort.Error() {
+				return failed(channels.NotSent, chosen.why)
+			}
 			r := failed(channels.Temporary, chosen.why)
 			r.NoConnection = true
 			return r

@@ -103,20 +103,43 @@ func (c *Channel) Send(ctx context.Context, m *channels.Message) channels.Result
 	if c.config.Hosts != nil {
 		connect, timeout = c.config.Hosts(m.Provider)
 	}
-	if conn := c.idle.take(url.Endpoint, timeout); conn != nil {
-		if result, stale := x.run(ctx, conn); !stale {
+	for begun := time.Now(); ; {
+		if conn := c.idle.take(url.Endpoint, timeout); conn != nil {
+			if result, stale := x.run(ctx, conn); !stale {
+				return result
+			}
+		}
+		if ctx.Err() != nil {
+			return notSent
+		}
+		dialled, err := c.dialer.Dial(ctx, url.Endpoint, connect)
+		if err == nil {
+			result, _ := x.run(ctx, c.idle.adopt(url.Endpoint, dialled, timeout))
 			return result
 		}
+		if !errors.Is(err, egress.ErrNoPort) {
+			return dialFailed(ctx, err)
+		}
+		// Those that have a port are done with it at some time, and leave a connection.
+		if time.Since(begun) >= connect || !pause(ctx, portPause) {
+			return channels.Result{Class: channels.NotSent, Detail: egress.ErrNoPort.Error()}
+		}
 	}
-	if ctx.Err() != nil {
-		return notSent
+}
+
+// portPause is how long a send without a local port waits before it looks again.
+const portPause = 50 * time.Millisecond
+
+// pause waits and says whether ctx is still going on.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
 	}
-	dialled, err := c.dialer.Dial(ctx, url.Endpoint, connect)
-	if err != nil {
-		return dialFailed(ctx, err)
-	}
-	result, _ := x.run(ctx, c.idle.adopt(url.Endpoint, dialled, timeout))
-	return result
 }
 
 var notSent = channels.Result{Class: channels.NotSent, Detail: "stopped before anything was sent"}

@@ -99,7 +99,7 @@ func runEngine(ctx context.Context, cfg *config.Config, stderr io.Writer) (err e
 	// The way out, and what the public may read.
 	budget := egress.NewBudget(egress.BudgetOf(files), idleTime)
 	open.add("connections", func() error { budget.Close(); return nil })
-	dialer, err := newDialer(ctx, cfg, listener.Addr().String(), budget)
+	dialer, err := newDialer(ctx, cfg, listener.Addr().String(), budget, log)
 	if err != nil {
 		return err
 	}
@@ -133,7 +133,7 @@ func runEngine(ctx context.Context, cfg *config.Config, stderr io.Writer) (err e
 		depths, _ := queues.measure(context.Background()) // a queue in trouble has no figures
 		return telemetry.Snapshot{
 			Engine: engine.Snapshot(), Queues: depths, FDUsed: budget.Used(), FDBudget: budget.Limit(),
-			BrokerConnected: queues.connected(),
+			PortShortages: dialer.PortShortages(), BrokerConnected: queues.connected(),
 		}
 	})
 	alerts, err := senders.NewAlertmanager(cfg.Alerts.Mapping())
@@ -299,14 +299,14 @@ func (r *recaller) TargetsChanged(ids []int64) {
 }
 
 // newDialer makes the dialer of everything outbound; listen is where we listen.
-func newDialer(ctx context.Context, cfg *config.Config, listen string, budget *egress.Budget) (*egress.Dialer, error) {
+func newDialer(ctx context.Context, cfg *config.Config, listen string, budget *egress.Budget, log *slog.Logger) (*egress.Dialer, error) {
 	policy, err := egress.NewPolicy(egressRules(ctx, cfg, listen))
 	if err != nil {
 		return nil, usageError(fmt.Errorf("egress: %w", err))
 	}
 	return egress.NewDialer(egress.Config{
 		Policy: policy, Budget: budget, Gate: egress.NewGate(cfg.Egress.Gate, budget.Limit()/4), Source: cfg.Egress.Source,
-		Sessions: cfg.Egress.Sessions,
+		Sessions: cfg.Egress.Sessions, Log: log,
 	}), nil
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
+	"log/slog"
 	"net"
 	"net/netip"
 	"runtime"
@@ -30,6 +32,8 @@ type Config struct {
 	// Sessions is how many TLS sessions are kept to be resumed, by host name;
 	// [DefaultSessions] if zero. Each holds some KB with the peer's certificates.
 	Sessions int
+	// Log is told when no local port is left; slog.Default if nil.
+	Log *slog.Logger
 }
 
 // DefaultSessions are more than the requests that are open at once: an update goes to
@@ -43,6 +47,7 @@ type Dialer struct {
 	names    *resolver
 	sessions tls.ClientSessionCache
 	failing  hosts
+	ports    ports
 	net      net.Dialer
 	turn     atomic.Uint32 // of Source
 }
@@ -51,6 +56,9 @@ type Dialer struct {
 func NewDialer(c Config) *Dialer {
 	if c.Lookup == nil {
 		c.Lookup = systemLookup
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
 	}
 	if c.Sessions == 0 {
 		c.Sessions = DefaultSessions
@@ -107,7 +115,8 @@ func (d *Dialer) dialer(to netip.Addr) net.Dialer {
 // a descriptor; only then timeout begins, for all of name lookup, connect and
 // handshake.
 //
-// It returns an [*Error] or [ErrBlocked], or the error of ctx if that ended.
+// It returns an [*Error], [ErrBlocked] or [ErrNoPort], or the error of ctx if that
+// ended.
 func (d *Dialer) Dial(ctx context.Context, to Endpoint, timeout time.Duration) (*Conn, error) {
 	pass, err := d.Gate.Enter(ctx, d.failing.has(to))
 	if err != nil {
@@ -129,6 +138,10 @@ func (d *Dialer) Dial(ctx context.Context, to Endpoint, timeout time.Duration) (
 	}
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
+	}
+	if errors.Is(err, ErrNoPort) {
+		d.ports.short(d.Log)
+		return nil, err
 	}
 	d.failing.add(to)
 	return nil, err
@@ -198,7 +211,7 @@ func (d *Dialer) connect(ctx context.Context, to Endpoint, deadline time.Time) (
 			return nil, err
 		}
 	}
-	first, tries := int(name.first.Load()), min(len(name.addrs), maxTries)
+	first, tries, short := int(name.first.Load()), min(len(name.addrs), maxTries), false
 	for i := range tries {
 		at := (first + i) % len(name.addrs)
 		attempt, done := context.WithTimeoutCause(ctx, share(deadline, tries-i), errConnectTimeout)
@@ -209,9 +222,12 @@ func (d *Dialer) connect(ctx context.Context, to Endpoint, deadline time.Time) (
 			name.first.Store(int32(at))
 			return conn, nil
 		}
-		if ctx.Err() != nil {
+		if short = short || errors.Is(err, ErrNoPort); ctx.Err() != nil {
 			break
 		}
+	}
+	if short { // with a port it might have gone well
+		err = ErrNoPort
 	}
 	return nil, err
 }
@@ -234,11 +250,17 @@ func (d *Dialer) connectTo(ctx context.Context, to netip.AddrPort) (net.Conn, er
 		network = "tcp4"
 	}
 	from := d.dialer(to.Addr())
-	for {
+	for short := 0; ; {
 		conn, err := from.DialContext(ctx, network, to.String())
 		switch {
 		case err == nil:
 			return conn, nil
+		case noPort(err, to):
+			if short++; short >= len(d.Source) {
+				return nil, ErrNoPort
+			}
+			from = d.dialer(to.Addr()) // the next one may have some
+			continue
 		case !outOfFiles(err):
 			return nil, connectError(err)
 		}

@@ -48,6 +48,7 @@ type History interface {
 	FindIncident(ctx context.Context, page, incidentID string) (*store.Incident, error)
 	Resends(ctx context.Context, incident int64, limit int) ([]dispatcher.Resent, error)
 	Deliveries(ctx context.Context, incident int64, f store.DeliveryFilter) ([]store.Delivery, error)
+	Parked(ctx context.Context, limit int) ([]store.Parked, error)
 	KnownUpdate(ctx context.Context, page, incidentID, updateID string) (bool, error)
 	AudienceCount(ctx context.Context, q store.AudienceQuery) (map[string]int, error)
 }
@@ -236,6 +237,7 @@ func (g *gateway) routes() []route {
 		{path: "/v1/targets/{id}", methods: map[string]handler{"GET": g.getTarget, "PATCH": g.patchTarget, "DELETE": g.deleteTarget}},
 		{path: "/v1/targets/{id}/test", methods: post(g.testTarget)},
 		{path: "/v1/audience", methods: get(g.getAudience)},
+		{path: "/v1/parked", methods: get(g.listParked)},
 		{path: "/v1/providers", methods: get(g.getProviders)},
 		{path: "/v1/providers/{name}/pause", methods: post(g.steer(true))},
 		{path: "/v1/providers/{name}/resume", methods: post(g.steer(false))},

@@ -55,6 +55,9 @@ func settleAll(tx *sqlitedb.Tx, rows []dispatcher.Settlement) error {
 	for i := range rows {
 		r := &rows[i]
 		landed, err := settleRow(tx, r)
+		if err == nil && (r.Noted || r.Parked) {
+			err = endSuspicion(tx, r, landed)
+		}
 		if err != nil {
 			return err
 		}
