@@ -117,9 +117,8 @@ func TestDocumentedRequest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var d drafts
 	m := &channels.Message{ID: "msg_01234567890123456789012345", Secrets: []string{secretA}}
-	wire, err := d.get().write(m, url, rendered.(*payload).json, Defaults("1.2.3").UserAgent, sampleUpdate().AcceptedAt.Add(time.Second))
+	wire, err := newDrafts(Defaults("1.2.3").UserAgent).get().write(m, &url, rendered.(*payload).json, sampleUpdate().AcceptedAt.Add(time.Second))
 	if err != nil {
 		t.Fatal(err)
 	}

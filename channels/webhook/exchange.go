@@ -85,7 +85,7 @@ func (x *exchange) talk(c *conn) outcome {
 func (x *exchange) write(c *conn) (made bool, err error) {
 	d := x.channel.drafts.get()
 	defer x.channel.drafts.put(d)
-	wire, err := d.write(x.message, x.url, x.body, x.channel.config.UserAgent, x.channel.config.Clock())
+	wire, err := d.write(x.message, &x.url, x.body, x.channel.config.Clock())
 	if err != nil {
 		return false, err
 	}

@@ -59,7 +59,7 @@ type Channel struct {
 	config  Config
 	dialer  *egress.Dialer
 	idle    *pool
-	drafts  drafts
+	drafts  *drafts
 	readers readers
 }
 
@@ -71,7 +71,7 @@ var (
 // New returns a channel that connects by dialer, whose policy it applies to every
 // address. All fields of config must be set.
 func New(config Config, dialer *egress.Dialer) *Channel {
-	return &Channel{config: config, dialer: dialer, idle: newPool(config.IdlePerHost, dialer.Budget)}
+	return &Channel{config: config, dialer: dialer, drafts: newDrafts(config.UserAgent), idle: newPool(config.IdlePerHost, dialer.Budget)}
 }
 
 // TellsWritten implements [channels.Teller].
