@@ -63,7 +63,9 @@ func TestDocumentedResults(t *testing.T) {
 		"SSH-2.0-OpenSSH_9.9\r\n", "HTTP/1.1 099 Odd\r\n", "HTTP/1.1 100 Continue\r\n\x00", strings.Repeat("HTTP/1.1 100 Continue\r\n\r\n", 9),
 	} {
 		r := &reader{buf: bufio.NewReader(strings.NewReader(answer))}
-		made = append(made, (&exchange{channel: newChannel(t, nil)}).judge(r.read(nil)))
+		x := &exchange{channel: newChannel(t, nil)}
+		x.judge(r.read(nil))
+		made = append(made, x.result)
 	}
 	c := newChannel(t, nil)
 	for _, change := range []func(*channels.Message){
