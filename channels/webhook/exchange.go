@@ -86,9 +86,9 @@ func (x *exchange) run(ctx context.Context, c *conn) {
 		x.result = notSent
 		return
 	}
-	stop := context.AfterFunc(ctx, c.abort)
+	x.channel.cuts.add(ctx, c)
 	x.talk(c)
-	whole := stop()
+	whole := x.channel.cuts.remove(c)
 	switch {
 	case !whole || !x.answered:
 		c.Abort()

@@ -60,6 +60,7 @@ type Channel struct {
 	config  Config
 	dialer  *egress.Dialer
 	idle    *pool
+	cuts    cuts
 	drafts  *drafts
 	readers readers
 	// exchanges are those that are over, for the next.
@@ -82,6 +83,7 @@ func (c *Channel) TellsWritten() {}
 
 // Close closes the idle connections.
 func (c *Channel) Close() error {
+	c.cuts.close()
 	c.idle.close()
 	return nil
 }
