@@ -215,19 +215,25 @@ func (s *senders) close() { close(s.next) }
 
 // send makes one attempt, or notes that it is to be made. The result goes to the
 // scheduler, whatever happens on the way.
+//
+// What is below Send on the stack is there once for each that waits for its peer:
+// send and attempt leave their work to functions that have returned by then.
 func (e *Engine) send(d *held) {
 	if d.state == noting {
 		e.note(d)
 		return
 	}
-	a := attempt{held: d, sentAt: e.now()}
-	a.result = e.attempt(d)
-	a.doneAt = e.now()
+	sentAt := e.now()
+	e.sent(d, sentAt, e.attempt(d))
+}
+
+func (e *Engine) sent(d *held, sentAt time.Time, r channels.Result) {
+	doneAt := e.now()
 	if e.fail(FailSent) != nil {
 		return // as if the process had died here
 	}
-	e.meter.Attempt(channelOf(d.hold.lease.Group), a.result.Class)
-	e.inbox.result(a)
+	e.meter.Attempt(channelOf(d.hold.lease.Group), r.Class)
+	e.inbox.result(attempt{held: d, sentAt: sentAt, doneAt: doneAt, result: r})
 }
 
 // note writes down that a suspect is sent next. A crash after that, until its result
@@ -244,24 +250,33 @@ func (e *Engine) attempt(d *held) (r channels.Result) {
 			r = channels.Result{Class: channels.Permanent, Detail: "internal error: the channel panicked"}
 		}
 	}()
+	ch, m, err := e.message(d)
+	if err != nil {
+		return channels.Result{Class: channels.Permanent, Detail: clip("not renderable: " + err.Error())}
+	}
+	r = ch.Send(e.sending, m)
+	if r.Class == 0 {
+		r.Class = channels.Temporary
+	}
+	return r
+}
+
+// message returns what a delivery says, and the channel that it leaves by.
+func (e *Engine) message(d *held) (channels.Channel, *channels.Message, error) {
 	name := channelOf(d.hold.lease.Group)
 	ch := e.channels[name]
 	v := variantOf(d.d)
 	u := d.hold.content.update
 	payload, err := d.hold.content.payload(name, ch, v)
 	if err != nil {
-		return channels.Result{Class: channels.Permanent, Detail: clip("not renderable: " + err.Error())}
+		return nil, nil, err
 	}
-	r = ch.Send(e.sending, &channels.Message{
+	return ch, &channels.Message{
 		ID:       incident.EditionID(u.Page, u.IncidentID, u.Sequence, strconv.FormatInt(d.d.Target, 10), d.d.Edition),
 		Provider: d.lane.provider, Address: d.d.Address, Target: d.d.Target, Secrets: d.d.Secrets,
 		Attempt: d.attempt + 1, Variant: v, Update: u, Payload: payload,
 		Written: func() { e.inbox.wrote(d) },
-	})
-	if r.Class == 0 {
-		r.Class = channels.Temporary
-	}
-	return r
+	}, nil
 }
 
 // tells says whether the channel of a group says when a request is written.

@@ -195,12 +195,10 @@ func (d *Dialer) Handshake(ctx context.Context, conn *Conn, host string, deadlin
 // connect resolves the host and tries its addresses one after the other. None gets
 // more than its share of the time, nor more than a second while there is another.
 func (d *Dialer) connect(ctx context.Context, to Endpoint, deadline time.Time) (net.Conn, error) {
-	ctx, cancel := context.WithDeadlineCause(ctx, deadline, errConnectTimeout)
-	defer cancel()
 	if addr, ok := to.literal(); ok {
-		return d.connectTo(ctx, netip.AddrPortFrom(addr, to.Port))
+		return d.connectTo(within{ctx, deadline}, netip.AddrPortFrom(addr, to.Port))
 	}
-	name, err := d.names.resolve(ctx, to.Host)
+	name, err := d.resolve(ctx, to.Host, deadline)
 	if err != nil {
 		return nil, err
 	}
@@ -214,15 +212,14 @@ func (d *Dialer) connect(ctx context.Context, to Endpoint, deadline time.Time) (
 	first, tries, short := int(name.first.Load()), min(len(name.addrs), maxTries), false
 	for i := range tries {
 		at := (first + i) % len(name.addrs)
-		attempt, done := context.WithTimeoutCause(ctx, share(deadline, tries-i), errConnectTimeout)
+		attempt := within{ctx, time.Now().Add(share(deadline, tries-i))}
 		var conn net.Conn
 		conn, err = d.connectTo(attempt, netip.AddrPortFrom(name.addrs[at], to.Port))
-		done()
 		if err == nil {
 			name.first.Store(int32(at))
 			return conn, nil
 		}
-		if short = short || errors.Is(err, ErrNoPort); ctx.Err() != nil {
+		if short = short || errors.Is(err, ErrNoPort); ctx.Err() != nil || time.Until(deadline) <= 0 {
 			break
 		}
 	}
@@ -230,6 +227,27 @@ func (d *Dialer) connect(ctx context.Context, to Endpoint, deadline time.Time) (
 		err = ErrNoPort
 	}
 	return nil, err
+}
+
+func (d *Dialer) resolve(ctx context.Context, host string, deadline time.Time) (*name, error) {
+	ctx, cancel := context.WithDeadlineCause(ctx, deadline, errConnectTimeout)
+	defer cancel()
+	return d.names.resolve(ctx, host)
+}
+
+// within gives a context an earlier deadline for connecting. The socket sees to that:
+// unlike one of package context it is not done then, and has no timer and no place
+// among the children of its parent.
+type within struct {
+	context.Context
+	deadline time.Time
+}
+
+func (w within) Deadline() (time.Time, bool) {
+	if d, ok := w.Context.Deadline(); ok && d.Before(w.deadline) {
+		return d, true
+	}
+	return w.deadline, true
 }
 
 // maxTries is how many addresses of a name one dial tries.
@@ -244,7 +262,7 @@ func share(deadline time.Time, left int) time.Duration {
 	return min(rest/time.Duration(left), time.Second)
 }
 
-func (d *Dialer) connectTo(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
+func (d *Dialer) connectTo(ctx within, to netip.AddrPort) (net.Conn, error) {
 	network := "tcp6"
 	if to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port()); to.Addr().Is4() {
 		network = "tcp4"
@@ -268,8 +286,11 @@ func (d *Dialer) connectTo(ctx context.Context, to netip.AddrPort) (net.Conn, er
 		// and try again.
 		d.Budget.EvictOldest()
 		select {
-		case <-time.After(50 * time.Millisecond):
+		case <-time.After(min(50*time.Millisecond, time.Until(ctx.deadline))):
 		case <-ctx.Done():
+			return nil, errTimeout
+		}
+		if time.Until(ctx.deadline) <= 0 {
 			return nil, errTimeout
 		}
 	}
