@@ -27,6 +27,7 @@ type engine struct {
 	data    string
 	config  string
 	log     string
+	peers   int // the port of its receivers
 	environ []string
 	// under is a command line that the engine's is given to, as prlimit's.
 	under []string
@@ -39,7 +40,7 @@ type engine struct {
 // network, and to a producer. It starts nothing.
 func newEngine(t *testing.T, queue string, peers int, producer string) *engine {
 	t.Helper()
-	e := &engine{t: t, address: freeAddress(t), data: t.TempDir(), log: filepath.Join(t.ArtifactDir(), "engine.log")}
+	e := &engine{t: t, address: freeAddress(t), data: t.TempDir(), peers: peers, log: filepath.Join(t.ArtifactDir(), "engine.log")}
 	e.config = filepath.Join(t.TempDir(), "tocsin.yaml")
 	config := fmt.Sprintf(`listen: %s
 data: %q
@@ -167,6 +168,27 @@ func (e *engine) configure(yaml string) {
 	key, _, _ := strings.Cut(yaml, ":")
 	lines := slices.DeleteFunc(strings.SplitAfter(string(text), "\n"), func(line string) bool { return strings.HasPrefix(line, key+":") })
 	if err := os.WriteFile(e.config, []byte(strings.Join(lines, "")+yaml), 0o600); err != nil {
+		e.t.Fatal(err)
+	}
+}
+
+// allow lets an engine that is not running send to more addresses.
+func (e *engine) allow(address string) {
+	e.t.Helper()
+	e.replace("allow: [", fmt.Sprintf("allow: [%q, ", address))
+}
+
+// replace changes what the configuration of an engine that is not running says.
+func (e *engine) replace(old, with string) {
+	e.t.Helper()
+	text, err := os.ReadFile(e.config)
+	if err == nil && !strings.Contains(string(text), old) {
+		err = fmt.Errorf("the configuration doesn't say %q", old)
+	}
+	if err == nil {
+		err = os.WriteFile(e.config, []byte(strings.Replace(string(text), old, with, 1)), 0o600)
+	}
+	if err != nil {
 		e.t.Fatal(err)
 	}
 }
