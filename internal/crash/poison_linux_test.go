@@ -2,7 +2,6 @@ package crash
 
 import (
 	"context"
-	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -105,23 +104,6 @@ func poisonDelivery(t *testing.T, queue string) {
 		t.Errorf("%d of %d others were told, after %d deaths", len(told), few, deaths)
 	}
 	t.Logf("%d deaths", deaths)
-}
-
-// allow lets an engine that is not running send to one more address.
-func (e *engine) allow(address string) {
-	e.t.Helper()
-	text, err := os.ReadFile(e.config)
-	if err != nil {
-		e.t.Fatal(err)
-	}
-	quoted, err := json.Marshal(address)
-	if err != nil {
-		e.t.Fatal(err)
-	}
-	changed := strings.Replace(string(text), "allow: [", "allow: ["+string(quoted)+", ", 1)
-	if err := os.WriteFile(e.config, []byte(changed), 0o600); err != nil {
-		e.t.Fatal(err)
-	}
 }
 
 // command runs tocsin beside the engine, with its configuration, and returns what it

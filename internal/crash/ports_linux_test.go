@@ -6,44 +6,18 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os"
-	"os/exec"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 )
 
-const fewPortsVariable = "TOCSIN_CRASH_FEW_PORTS"
-
-// withFewPorts runs the test again in a network of its own, where the kernel has 48
-// local ports to give, and says whether this is that run.
-func withFewPorts(t *testing.T) bool {
-	if os.Getenv(fewPortsVariable) != "" {
-		return true
-	}
-	restOnEngine(t)
-	script := `ip link set lo up && echo 40000 40047 > /proc/sys/net/ipv4/ip_local_port_range && exec "$0" "$@"`
-	cmd := exec.Command("unshare", "--user", "--map-root-user", "--net", "sh", "-c", script,
-		os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=3m")
-	cmd.Env = append(os.Environ(), fewPortsVariable+"=1")
-	out, err := cmd.CombinedOutput()
-	switch {
-	case strings.Contains(string(out), "--- PASS: "+t.Name()):
-	case strings.Contains(string(out), "=== RUN"):
-		t.Errorf("with few ports: %v\n%s", err, out)
-	default:
-		t.Skipf("no network of its own to be had here, internal/egress has the dialer's side of it: %v %s", err, out)
-	}
-	return false
-}
-
 // 300 targets at one address, 200 of which may be told at once, and 48 local ports to
 // tell them from. Sends wait for a connection; nothing fails, nothing is tried again
 // for it, and nothing is held against the receiver.
 func TestFault_22_PortsExhausted(t *testing.T) {
 	t.Parallel()
-	if !withFewPorts(t) {
+	if !apart(t, "echo 40000 40047 > /proc/sys/net/ipv4/ip_local_port_range") {
 		return
 	}
 	told := make(map[string]int)
