@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"zombiezen.com/go/sqlite"
@@ -17,11 +18,13 @@ type conn struct {
 	*sqlite.Conn
 	statements map[string]*statement
 	open       []*Rows // of the current transaction
+	wrote      bool    // the current job ran something else than SELECT
 }
 
 type statement struct {
 	*sqlite.Stmt
 	arguments int
+	reads     bool // and does nothing else
 	busy      bool
 }
 
@@ -63,12 +66,13 @@ func (c *conn) prepare(query string, args []any) (*statement, error) {
 		if rest > 0 {
 			return nil, errors.Join(errors.New("a query has to be one statement"), prepared.Finalize())
 		}
-		s = &statement{Stmt: prepared, arguments: prepared.BindParamCount()}
+		s = &statement{Stmt: prepared, arguments: prepared.BindParamCount(), reads: strings.HasPrefix(query, "SELECT")}
 		c.statements[query] = s
 	}
 	if s.busy {
 		return nil, errors.New("a query is run again inside itself: read its rows to the end first")
 	}
+	c.wrote = c.wrote || !s.reads
 	return s, s.bind(args)
 }
 

@@ -190,7 +190,9 @@ type deliveryWriter struct {
 }
 
 // insertSizes are the numbers of rows in a statement, largest first. Numbered
-// parameters say once what the rows have in common.
+// parameters say once what the rows have in common. OR FAIL leaves the rows before a
+// refused one there, for the transaction's end to undo: else SQLite copies every page
+// that a statement is about to change.
 var insertSizes = [...]struct {
 	rows  int
 	query string
@@ -200,7 +202,7 @@ var insertSizes = [...]struct {
 
 func insertRows(n int) string {
 	var q strings.Builder
-	q.WriteString("INSERT INTO deliveries (incident, sequence, batch, since, target) VALUES ")
+	q.WriteString("INSERT OR FAIL INTO deliveries (incident, sequence, batch, since, target) VALUES ")
 	for i := range n {
 		if i > 0 {
 			q.WriteString(", ")
