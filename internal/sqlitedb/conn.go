@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -190,9 +191,10 @@ func (tx *Tx) Query(query string, args ...any) *Rows {
 // Rows is what a query found, row by row. Columns are those of the row that Next
 // went to last, and only until it is called again.
 type Rows struct {
-	s    *statement
-	err  error
-	done bool
+	s       *statement
+	err     error
+	done    bool
+	scratch []byte
 }
 
 // Next goes to the next row. It returns false, and frees the query, at the end and
@@ -237,6 +239,25 @@ func (r *Rows) Null(i int) bool { return r.s.ColumnIsNull(i) }
 
 // Text returns column i, "" if it is NULL.
 func (r *Rows) Text(i int) string { return r.s.ColumnText(i) }
+
+// AppendText appends column i to dst: nothing if it is NULL.
+func (r *Rows) AppendText(dst []byte, i int) []byte {
+	n := r.s.ColumnLen(i)
+	dst = slices.Grow(dst, n)
+	return dst[:len(dst)+r.s.ColumnBytes(i, dst[len(dst):len(dst)+n])]
+}
+
+// TextLike is Text. Where the column is what the caller has already, as from the row
+// before, it returns that.
+func (r *Rows) TextLike(i int, have string) string {
+	if r.s.ColumnLen(i) != len(have) {
+		return r.Text(i)
+	}
+	if r.scratch = r.AppendText(r.scratch[:0], i); string(r.scratch) == have {
+		return have
+	}
+	return string(r.scratch)
+}
 
 // Blob returns column i, nil if it is NULL; it belongs to the caller.
 func (r *Rows) Blob(i int) []byte {
