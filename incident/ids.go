@@ -6,7 +6,6 @@ import (
 	"encoding/base32"
 	"encoding/binary"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -36,8 +35,7 @@ func (e *Event) ContentHash() [16]byte {
 // the idempotency key of every other channel, the same on every attempt and from
 // every worker.
 func DeliveryID(page, incidentID string, sequence int, targetID string) string {
-	seq := binary.BigEndian.AppendUint64(nil, uint64(sequence))
-	return "msg_" + digest("tocsin delivery 1", page, incidentID, string(seq), targetID)
+	return digest("msg_", "tocsin delivery 1", page, incidentID, number(sequence), targetID)
 }
 
 // EditionID names a delivery that was sent again as new: for edition 0 it is
@@ -46,22 +44,19 @@ func EditionID(page, incidentID string, sequence int, targetID string, edition i
 	if edition == 0 {
 		return DeliveryID(page, incidentID, sequence, targetID)
 	}
-	seq := binary.BigEndian.AppendUint64(nil, uint64(sequence))
-	again := binary.BigEndian.AppendUint64(nil, uint64(edition))
-	return "msg_" + digest("tocsin delivery again 1", page, incidentID, string(seq), targetID, string(again))
+	return digest("msg_", "tocsin delivery again 1", page, incidentID, number(sequence), targetID, number(edition))
 }
 
 // CallbackID names the callback that tells of an update's completion: "msg_" and 26
 // characters of lower-case base32, the webhook-id of every attempt.
 func CallbackID(page, incidentID string, sequence int) string {
-	seq := binary.BigEndian.AppendUint64(nil, uint64(sequence))
-	return "msg_" + digest("tocsin callback 1", page, incidentID, string(seq))
+	return digest("msg_", "tocsin callback 1", page, incidentID, number(sequence))
 }
 
 // ThreadID names the thread of one incident at one target: "thr_" and 26 characters
 // of lower-case base32, the same for all its updates.
 func ThreadID(page, incidentID, targetID string) string {
-	return "thr_" + digest("tocsin thread 1", page, incidentID, targetID)
+	return digest("thr_", "tocsin thread 1", page, incidentID, targetID)
 }
 
 // UpdateID names an update that neither its producer nor the intake gave a name:
@@ -69,18 +64,27 @@ func ThreadID(page, incidentID, targetID string) string {
 // in its incident and not from its content, since an incident may say the same
 // again after something else.
 func UpdateID(page, incidentID string, sequence int) string {
-	seq := binary.BigEndian.AppendUint64(nil, uint64(sequence))
-	return "upd_" + digest("tocsin update 1", page, incidentID, string(seq))
+	return digest("upd_", "tocsin update 1", page, incidentID, number(sequence))
 }
 
-// digest returns 130 bits of a SHA-256 over the fields. Each field comes after its
-// length, so that no two lists of fields run together to the same bytes.
-func digest(fields ...string) string {
-	var buf []byte
+// digest returns prefix and 130 bits of a SHA-256 over the fields. Each field comes
+// after its length, so that no two lists of fields run together to the same bytes.
+func digest(prefix string, fields ...string) string {
+	var room [192]byte // for most; each delivery has an id
+	buf := room[:0]
 	for _, f := range fields {
 		buf = binary.BigEndian.AppendUint64(buf, uint64(len(f)))
 		buf = append(buf, f...)
 	}
 	sum := sha256.Sum256(buf)
-	return strings.ToLower(base32.StdEncoding.EncodeToString(sum[:20]))[:26]
+	var id [36]byte
+	name := base32Lower.AppendEncode(append(id[:0], prefix...), sum[:20])
+	return string(name[:len(prefix)+26])
+}
+
+var base32Lower = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567")
+
+// number is a field of eight bytes.
+func number(n int) string {
+	return string(binary.BigEndian.AppendUint64(make([]byte, 0, 8), uint64(n)))
 }

@@ -119,3 +119,11 @@ func TestContentHashIgnoresOrderOfTargets(t *testing.T) {
 		t.Error("hashing reordered the event")
 	}
 }
+
+// BenchmarkDeliveryID is paid for each attempt.
+func BenchmarkDeliveryID(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		DeliveryID("default", "INC-8892", 2, "1000017")
+	}
+}
