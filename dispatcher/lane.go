@@ -79,8 +79,9 @@ type held struct {
 	index   int32     // in the lane's heap
 	epoch   uint32    // of the lane's breaker, at the start
 	verdict func(error)
-	// startedAt is set, steady, while it is in flight and counts as starting.
-	startedAt time.Time
+	// young has when it was started, steady, while it is in flight and counts as
+	// starting or fresh.
+	young [marks]time.Time
 }
 
 func (h *held) key() slot { return slot{h.hold.lease.Incident, h.d.Target} }

@@ -252,7 +252,9 @@ func (s *scheduler) start() {
 }
 
 // hasRoom says whether this machine can take on one more send.
-func (s *scheduler) hasRoom() bool { return s.inFlight < s.opt.MaxInFlight && !s.young.full() }
+func (s *scheduler) hasRoom() bool {
+	return s.inFlight < s.opt.MaxInFlight && !s.starting.full() && !s.fresh.full()
+}
 
 // startNext starts the first delivery of a ready lane, if the bucket and the
 // breaker let it.
@@ -298,8 +300,9 @@ func (s *scheduler) startNext(l *lane) {
 		s.slow++
 	}
 	if l.tells {
-		s.young.add(d, s.now)
+		s.starting.add(d, s.now)
 	}
+	s.fresh.add(d, s.now)
 	l.inFlight++
 	s.inFlight++
 	s.pool(l.group).inFlight++
@@ -327,10 +330,14 @@ func (s *scheduler) unpark() {
 func (s *scheduler) nextWake() time.Time {
 	var wake time.Time
 	if !s.draining && s.inFlight < s.opt.MaxInFlight && s.ready[0].len()+s.ready[1].len() > 0 {
-		if !s.young.full() {
+		if s.hasRoom() {
 			return s.wall
 		}
-		wake = s.wallOf(s.young.frees())
+		for _, y := range [...]*young{&s.starting, &s.fresh} {
+			if y.full() {
+				wake = later(wake, s.wallOf(y.frees()))
+			}
+		}
 	}
 	if l := s.timers.min(); l != nil && (wake.IsZero() || s.wallOf(l.wake).Before(wake)) {
 		wake = s.wallOf(l.wake)

@@ -16,7 +16,8 @@ func (s *scheduler) cameBack(a *attempt) {
 		d.slow = false
 		s.slow--
 	}
-	s.young.remove(d)
+	s.starting.remove(d)
+	s.fresh.remove(d)
 	d.state = 0
 	l.connFailed = r.NoConnection
 	s.progressed(l)

@@ -27,11 +27,13 @@ type scheduler struct {
 	slots    map[slot]*held    // oldest delivery held of each (incident, target)
 	ready    [2]line           // urgent, normal
 	slowers  line              // lanes that wait for the slow class
-	young    starting
 	suspects suspects
 	quiet    quiet
-	timers   heap[lane]
-	holds    []*hold // in the order of their deadlines; those ended are skipped
+	// sends that are this machine's work
+	starting, fresh young
+
+	timers heap[lane]
+	holds  []*hold // in the order of their deadlines; those ended are skipped
 
 	admitted uint64
 	holding  int // deliveries not settled
@@ -55,7 +57,10 @@ type schedulerOptions struct {
 	MaxStarting int // of those, whose request is not written yet; 0 is no limit
 	// Tells says of a group whether its sends say when their request is written;
 	// MaxStarting is for those.
-	Tells    func(group string) bool
+	Tells func(group string) bool
+	// MaxFresh bounds the sends begun a moment ago that have no answer yet; 0 is
+	// no limit.
+	MaxFresh int
 	LaneWait time.Duration // longer waits go to the ledger
 	HoldFor  time.Duration // a batch is settled by then, but for sends in flight
 	Backoff  Backoff
@@ -145,7 +150,8 @@ func newScheduler(now time.Time, opt schedulerOptions) *scheduler {
 		},
 	}
 	s.jammed.prev, s.jammed.next = &s.jammed, &s.jammed
-	s.young.limit = opt.MaxStarting
+	s.starting = young{which: markStarting, limit: opt.MaxStarting, youth: startingFor}
+	s.fresh = young{which: markFresh, limit: opt.MaxFresh, youth: freshFor}
 	return s
 }
 
@@ -157,7 +163,7 @@ func (s *scheduler) step(now time.Time, in *inputs, out *outputs) {
 	s.out = out
 
 	for _, d := range in.written {
-		s.young.remove(d)
+		s.starting.remove(d)
 	}
 	for _, n := range in.noted {
 		s.noticed(n)
@@ -165,7 +171,8 @@ func (s *scheduler) step(now time.Time, in *inputs, out *outputs) {
 	for i := range in.results {
 		s.cameBack(&in.results[i])
 	}
-	s.young.age(s.now)
+	s.starting.age(s.now)
+	s.fresh.age(s.now)
 	for _, d := range in.settled {
 		if d.state == settling {
 			s.leave(d)

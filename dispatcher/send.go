@@ -88,7 +88,7 @@ func (b *inbox) starve(n int) {
 func (e *Engine) schedule(ctx context.Context) error {
 	s := newScheduler(e.now(), schedulerOptions{
 		Policy: e.opt.Policy, Admission: e.opt.Admission, MaxInFlight: e.opt.MaxInFlight,
-		MaxStarting: e.opt.MaxStarting, Tells: e.tells,
+		MaxStarting: e.opt.MaxStarting, Tells: e.tells, MaxFresh: e.opt.MaxFresh,
 		LaneWait: e.opt.LaneWait, HoldFor: e.opt.HoldFor, Backoff: e.opt.Backoff, Breaker: e.opt.Breaker, RetryShare: e.opt.RetryShare, Poison: e.opt.Poison, Rand: e.opt.Rand,
 		Empty: true, // another process may just have taken all there were
 	})
@@ -118,7 +118,7 @@ func (e *Engine) schedule(ctx context.Context) error {
 		if s.draining && s.holding == 0 {
 			return nil
 		}
-		if s.young.full() {
+		if s.starting.full() {
 			e.inbox.starve(max(e.opt.MaxStarting/4, 1))
 		}
 		// Come back for the next thing due, and to keep the figures fresh.

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strconv"
@@ -428,6 +429,7 @@ func dispatcherOptions(cfg *config.Config, ways *outlets, connections int) dispa
 	opt.MaxInFlight = connections
 	opt.LongestSend = ways.longestSend()
 	opt.MaxStarting = cfg.Egress.Gate // as many as may dial at once
+	opt.MaxFresh = 256 * runtime.GOMAXPROCS(0)
 	opt.Backoff = dispatcher.Backoff{Base: cfg.Retry.Base, Cap: cfg.Retry.Cap}
 	opt.ExpiresAfter = cfg.Retry.ExpiresAfter
 	opt.Policy = ways.limits
