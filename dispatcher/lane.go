@@ -126,9 +126,10 @@ type lane struct {
 
 	limitedUntil time.Time
 	pausedUntil  time.Time
-	probing      bool      // after a pause: one at a time until the provider takes one
-	overflow     time.Time // when the last one that found no room comes back
-	renewed      updateKey // the last one whose deliveries took over older ones' places in that
+	probing      bool          // after a pause: one at a time until the provider takes one
+	took         time.Duration // by the latest sends, smoothed; 0 before the first
+	overflow     time.Time     // when the last one that found no room comes back
+	renewed      updateKey     // the last one whose deliveries took over older ones' places in that
 	throttles    [3]throttle
 	connFailed   bool // the last connect failed: the slow class
 	tells        bool // its sends say when their request is written
@@ -221,16 +222,54 @@ func (l *lane) throttled(target int64, now time.Time) bool {
 // together.
 const throttleWithin = 10 * time.Second
 
-// pace returns when the next delivery that finds no room here should come
-// back: one token's time after the one before, behind those already held.
+// answered notes how long a send took.
+func (l *lane) answered(took time.Duration) {
+	took = max(took, time.Microsecond)
+	if l.took == 0 {
+		l.took = took
+		return
+	}
+	l.took += (took - l.took) / 8
+}
+
+// room is how many deliveries the lane may hold: twice its window, or what it is
+// through with within roomFor. What is beyond waits in the ledger, and comes back in
+// lots that are further apart than a fast provider takes for two windows.
+func (l *lane) room() int {
+	if l.took == 0 {
+		return 2 * l.policy.Window
+	}
+	return max(2*l.policy.Window, int(roomFor/l.per()))
+}
+
+const roomFor = time.Second
+
+// per is the time between two sends, by the provider's rate, and by its window and how
+// long it took for each of late.
+func (l *lane) per() time.Duration {
+	return max(time.Duration(float64(time.Second)/l.policy.Limit.PerSecond), l.took/time.Duration(max(l.policy.Window, 1)), time.Microsecond)
+}
+
+// pace returns when the next delivery that finds no room here should come back: one
+// send's time after the one before, behind those already held. Where the provider's
+// speed and not its rate is the limit they come twice as fast, for it may be faster
+// then; before the first answer it is taken for fast.
 func (l *lane) pace(now time.Time) time.Time {
 	per := time.Duration(float64(time.Second) / l.policy.Limit.PerSecond)
+	took := l.took
+	if took == 0 {
+		took = quickSend
+	}
+	per = max(per, took/time.Duration(2*max(l.policy.Window, 1)))
 	if first := now.Add(per * time.Duration(l.held)); l.overflow.Before(first) {
 		l.overflow = first
 	}
 	l.overflow = l.overflow.Add(per)
 	return l.overflow
 }
+
+// quickSend is how long a send to a fast provider takes.
+const quickSend = 10 * time.Millisecond
 
 // renew is told of a delivery without room that takes an older one's place: those of
 // its update come back when the older ones would have, not after them.

@@ -26,6 +26,7 @@ func (s *scheduler) cameBack(a *attempt) {
 	st := Settlement{Class: r.Class, Detail: r.Detail, SentAt: a.sentAt, DoneAt: a.doneAt, Handle: r.Handle, Provider: l.provider}
 	if r.Class != channels.NotSent {
 		d.attempt++
+		l.answered(a.doneAt.Sub(a.sentAt))
 	}
 	if r.Class == channels.Throttled && r.RetryAfter > 0 {
 		s.quiet.add(d.d.Target, s.now.Add(r.RetryAfter), s.now)

@@ -294,7 +294,7 @@ func (s *scheduler) hold(d *held) {
 	// A batch that came back keeps together what it had: else what kills would be in
 	// another one each time.
 	switch {
-	case !l.policy.Named && l.held >= 2*l.policy.Window && d.hold.takes < 2 && !s.makeRoom(l, d):
+	case !l.policy.Named && l.held >= s.roomOf(l) && d.hold.takes < 2 && !s.makeRoom(l, d):
 		s.toLedger(d, s.wallOf(l.pace(s.now)))
 		return
 	case l.isOpen():
@@ -312,6 +312,15 @@ func (s *scheduler) hold(d *held) {
 		d.state = behind
 	}
 	s.touch(l)
+}
+
+// roomOf is how many deliveries a lane may hold now. What a fast one may hold above
+// twice its window comes out of the half of the admission that nobody uses.
+func (s *scheduler) roomOf(l *lane) int {
+	if s.holding > s.opt.Admission/2 {
+		return 2 * l.policy.Window
+	}
+	return l.room()
 }
 
 // makeRoom sends the last in a full lane's line to the ledger, if d goes before it.

@@ -441,6 +441,44 @@ func TestSchedulerOverflowGoesToTheLedgerPaced(t *testing.T) {
 	}
 }
 
+// What a provider is through with in a second may be held for it: it comes back from
+// the ledger in lots, and a fast one's window would stand empty between them. Where half
+// of the admission is in use, twice the window has to do.
+func TestSchedulerAFastProviderHasMoreRoom(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		rate      float64
+		took      time.Duration
+		admission int
+		room      int
+	}{
+		{"fast", 1e6, 20 * time.Millisecond, 1000, 100},
+		{"slow", 1e6, 2 * time.Second, 1000, 4},
+		{"fast, but limited", 50, 20 * time.Millisecond, 1000, 50},
+		{"others need it", 1e6, 20 * time.Millisecond, 40, 20},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRig(t, func(o *schedulerOptions) { o.Admission = c.admission })
+			r.policies["a"] = ProviderPolicy{Limit: ratelimit.Limit{PerSecond: c.rate, Burst: 10}, Window: 2}
+			r.admit(1, to(1, "a"))
+			began := r.now
+			r.now = r.now.Add(c.took)
+			d := r.flying[0]
+			r.flying = r.flying[1:]
+			r.step(inputs{results: []attempt{{held: d, result: ok, sentAt: began, doneAt: r.now}}})
+			r.settled = nil
+			var ds []queue.Delivery
+			for i := range int64(200) {
+				ds = append(ds, to(i+2, "a"))
+			}
+			r.admit(1, ds...)
+			if held := 200 - len(r.settled); held != c.room {
+				t.Errorf("%d are held, want %d", held, c.room)
+			}
+		})
+	}
+}
+
 // A provider slower than the updates come must not hear only from those first in the
 // plan: who waits longest has the room, and nobody waits for deliveries that newer
 // ones replaced.
