@@ -43,6 +43,11 @@ type Config struct {
 	// Tokens are the bearer tokens of the control API (RFC 6750), each of at
 	// least 16 characters. Empty means no token is asked for.
 	Tokens []string `yaml:"tokens"`
+	// TLS is what Listen speaks; without it that is plain HTTP.
+	TLS TLS `yaml:"tls"`
+	// Sources are those who may send to routes of the intake without a token, by
+	// unique names.
+	Sources []Source `yaml:"sources"`
 	// Deployment names this engine on the broker: 1 to 40 of a-z 0-9 -,
 	// beginning with a letter or digit.
 	Deployment string `yaml:"deployment"`
@@ -163,7 +168,7 @@ func Default() *Config {
 func bare() *Config {
 	return &Config{
 		Listen: "127.0.0.1:8080", Data: "./data", Queue: Embedded, Store: Embedded, Rates: Local,
-		Tokens: []string{}, Deployment: "default", Admission: 50_000,
+		Tokens: []string{}, Sources: []Source{}, Deployment: "default", Admission: 50_000,
 		Egress: Egress{Allow: []string{}, Deny: []string{}, Ports: []int{80, 443, 8443},
 			Source: []netip.Addr{}, Gate: 256, Sessions: egress.DefaultSessions},
 		Webhook: Webhook{Hosts: map[string]HostLimits{}, HostLimits: HostLimits{Rate: 100, Window: 64,
@@ -182,6 +187,9 @@ func bare() *Config {
 // fill derives what was left out from what was said.
 func (c *Config) fill() {
 	c.Lifecycle.fill()
+	for i := range c.Sources {
+		c.Sources[i].fill()
+	}
 	c.Webhook.inherit(HostLimits{})
 	for name, limits := range c.Webhook.Hosts {
 		limits.inherit(c.Webhook.HostLimits)

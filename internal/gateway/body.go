@@ -32,6 +32,14 @@ func (g *gateway) readBody(w http.ResponseWriter, r *http.Request, limit int64) 
 	if _, err := mediaType(r, mediaJSON); err != nil {
 		return nil, err
 	}
+	if held, ok := r.Body.(*heldBody); ok {
+		return held.content, nil
+	}
+	return drain(w, r, limit)
+}
+
+// drain reads a body of any kind.
+func drain(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
 	if r.ContentLength > limit {
 		w.Header().Set("Connection", "close") // rather than read it all
 		return nil, &http.MaxBytesError{Limit: limit}
@@ -70,6 +78,25 @@ func (g *gateway) readLarge(w http.ResponseWriter, r *http.Request, limit int64)
 	_, err = buf.ReadFrom(rest)
 	return buf.Bytes(), done, err
 }
+
+// heldBody is a body that was read to check its signature, within the limit of its
+// route.
+type heldBody struct {
+	content []byte
+	read    int
+}
+
+func (h *heldBody) Read(b []byte) (int, error) {
+	if h.read == len(h.content) {
+		return 0, io.EOF
+	}
+	n := copy(b, h.content[h.read:])
+	h.read += n
+	return n, nil
+}
+
+// Close does nothing; the server closes what it was read from.
+func (h *heldBody) Close() error { return nil }
 
 // pacedBody gives a client a time for each part of a long body, so that one that
 // drips can't hold its connection for ever, and a long import is not cut.

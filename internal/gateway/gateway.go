@@ -10,6 +10,7 @@ import (
 
 	"github.com/tocsin/tocsin/dispatcher"
 	"github.com/tocsin/tocsin/incident"
+	"github.com/tocsin/tocsin/internal/caller"
 	"github.com/tocsin/tocsin/internal/lifecycle"
 	"github.com/tocsin/tocsin/internal/store"
 	"github.com/tocsin/tocsin/queue"
@@ -78,7 +79,7 @@ type Meter interface {
 	EventRefused(source, reason string)
 }
 
-// Deps are what the gateway works with; all are needed.
+// Deps are what the gateway works with; all but Callers are needed.
 type Deps struct {
 	Intake    Intake
 	Lifecycle Lifecycle
@@ -93,6 +94,9 @@ type Deps struct {
 	// may not be dialled or that no configured provider serves. It is quick
 	// and pure: no name is resolved.
 	CheckTarget func(*incident.Target) error
+	// Callers lets the sources of the intake's routes in, which need no token then;
+	// nil knows none.
+	Callers *caller.Guard
 	// CheckCallback refuses, with an [*incident.Invalid], a URL that a producer
 	// can't be called back at; it is as quick and pure.
 	CheckCallback func(incident.CallbackURL) error
@@ -167,17 +171,20 @@ func New(deps Deps, opt Options) *Handler {
 	if opt.Clock == nil {
 		opt.Clock = time.Now
 	}
+	if deps.Callers == nil {
+		deps.Callers, _ = caller.New(caller.Options{}) // only a source can be at fault
+	}
 	g := &gateway{Deps: deps, opt: opt, recent: newRecent(), viewers: newViewers(), imports: make(chan struct{}, maxImports), large: make(chan struct{}, maxLarge)}
 	auth := newAuth(opt.Tokens)
 	mux := http.NewServeMux()
 	for _, r := range g.routes() {
 		h := http.Handler(g.methods(r.methods))
 		if !r.open {
-			h = g.authorised(auth, h)
+			h = g.authorised(auth, r.intake, h)
 		}
 		mux.Handle(r.path, h)
 	}
-	mux.Handle("/", g.authorised(auth, g.answer(func(http.ResponseWriter, *http.Request) error {
+	mux.Handle("/", g.authorised(auth, intake{}, g.answer(func(http.ResponseWriter, *http.Request) error {
 		return refuse(http.StatusNotFound, "there is nothing at this path")
 	})))
 	return &Handler{Handler: g.safe(g.fromHere(mux)), gateway: g}
@@ -200,15 +207,26 @@ type route struct {
 	// open routes ask for no token: probes have none, and a browser asks for the
 	// live page, which holds nothing, before its user can give one.
 	open bool
+	// intake is what a POST may be sent to by those who have no token.
+	intake intake
+}
+
+// intake names a route as the sources of callers do, and bounds its bodies; the zero
+// value is a route without sources.
+type intake struct {
+	name  string
+	limit int64
 }
 
 func (g *gateway) routes() []route {
 	get := func(h handler) map[string]handler { return map[string]handler{http.MethodGet: h} }
 	post := func(h handler) map[string]handler { return map[string]handler{http.MethodPost: h} }
+	events := intake{caller.Events, incident.MaxEventBytes}
+	alerts := intake{caller.Alerts, maxAlertsBytes}
 	return []route{
-		{path: "/v1/incidents", methods: map[string]handler{"POST": g.postIncident, "GET": g.listIncidents}},
-		{path: "/v1/alerts", methods: post(g.postAlerts)},
-		{path: "/v1/update", methods: post(g.postAlerts)},
+		{path: "/v1/incidents", methods: map[string]handler{"POST": g.postIncident, "GET": g.listIncidents}, intake: events},
+		{path: "/v1/alerts", methods: post(g.postAlerts), intake: alerts},
+		{path: "/v1/update", methods: post(g.postAlerts), intake: alerts},
 		{path: "/v1/incidents/{id}", methods: get(g.getIncident)},
 		{path: "/v1/incidents/{id}/deliveries", methods: get(g.listDeliveries)},
 		{path: "/v1/incidents/{id}/resend", methods: post(g.resendIncident)},
