@@ -45,7 +45,7 @@ var rules = map[string][]string{
 	"internal/feeds":                     {},
 	"internal/lifecycle":                 {"incident"},
 	"internal/telemetry":                 {"dispatcher", "channels", "queue", "incident"},
-	"internal/gateway":                   {"incident", "queue", "dispatcher", "internal/caller", "internal/lifecycle", "internal/store"},
+	"internal/gateway":                   {"incident", "queue", "dispatcher", "internal/caller", "internal/lifecycle", "internal/senders", "internal/store"},
 	"internal/peer":                      {"incident"},
 	"internal/public":                    {"incident", "ratelimit", "internal/feeds", "internal/store"},
 	"internal/testenv":                   {},
