@@ -83,7 +83,8 @@ func TestPagerDutyNamesAlerts(t *testing.T) {
 	if len(names) != 2 || names[""] || names[nil] {
 		t.Errorf("the names are %v", names)
 	}
-	f.accept(2)
+	f.accept(1)
+	f.accept(1)
 }
 
 func TestPagerDutyRefusals(t *testing.T) {
