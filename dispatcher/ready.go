@@ -34,11 +34,12 @@ func (s *scheduler) lane(group, provider string) *lane {
 	if l == nil {
 		l = newLane(group, provider, s.opt.Policy(group, provider))
 		l.tells = s.opt.Tells != nil && s.opt.Tells(group)
+		l.counts = s.pool(group)
 		s.lanes[key] = l
 		if l.policy.Named {
 			s.named[key] = l
 		}
-		s.pool(group).lanes[laneIdle]++
+		l.counts.lanes[laneIdle]++
 	}
 	return l
 }
@@ -144,7 +145,7 @@ func (s *scheduler) setTimer(l *lane, wake time.Time) {
 
 // setState keeps the counts by state, and of what can't start.
 func (s *scheduler) setState(l *lane, state laneState) {
-	c := s.pool(l.group)
+	c := l.counts
 	if state != l.state {
 		c.lanes[l.state]--
 		c.lanes[state]++
@@ -183,7 +184,7 @@ func (s *scheduler) ring() {
 		s.timers.remove(l)
 		if l.held == 0 && !l.inReady[0] && !l.inReady[1] && !l.parked { // in no line, by nobody known
 			s.setState(l, laneIdle)
-			s.pool(l.group).lanes[laneIdle]--
+			l.counts.lanes[laneIdle]--
 			delete(s.lanes, laneKey{l.group, l.provider})
 			delete(s.named, laneKey{l.group, l.provider})
 			continue
@@ -293,7 +294,7 @@ func (s *scheduler) startNext(l *lane) {
 	s.fresh.add(d, s.now)
 	l.inFlight++
 	s.inFlight++
-	s.pool(l.group).inFlight++
+	l.counts.inFlight++
 	s.out.start = append(s.out.start, d)
 }
 
