@@ -115,6 +115,7 @@ type lane struct {
 	group    string
 	provider string
 	policy   ProviderPolicy
+	counts   *poolCounts // its group's
 	bucket   ratelimit.Bucket
 	breaker  *breaker // nil until the first failure
 	budget   retryBudget

@@ -41,11 +41,12 @@ func (s *scheduler) lane(group, provider string) *lane {
 			l.bucket = ratelimit.NewEmpty(s.base.Round(0))
 		}
 		l.tells = s.opt.Tells != nil && s.opt.Tells(group)
+		l.counts = s.pool(group)
 		s.lanes[key] = l
 		if l.policy.Named {
 			s.named[key] = l
 		}
-		s.pool(group).lanes[laneIdle]++
+		l.counts.lanes[laneIdle]++
 	}
 	return l
 }
@@ -151,7 +152,7 @@ func (s *scheduler) setTimer(l *lane, wake time.Time) {
 
 // setState keeps the counts by state, and of what can't start.
 func (s *scheduler) setState(l *lane, state laneState) {
-	c := s.pool(l.group)
+	c := l.counts
 	if state != l.state {
 		c.lanes[l.state]--
 		c.lanes[state]++
@@ -190,7 +191,7 @@ func (s *scheduler) ring() {
 		s.timers.remove(l)
 		if l.held == 0 && !l.inReady[0] && !l.inReady[1] && !l.parked { // in no line, by nobody known
 			s.setState(l, laneIdle)
-			s.pool(l.group).lanes[laneIdle]--
+			l.counts.lanes[laneIdle]--
 			delete(s.lanes, laneKey{l.group, l.provider})
 			delete(s.named, laneKey{l.group, l.provider})
 			continue
@@ -305,7 +306,7 @@ func (s *scheduler) startNext(l *lane) {
 	s.fresh.add(d, s.now)
 	l.inFlight++
 	s.inFlight++
-	s.pool(l.group).inFlight++
+	l.counts.inFlight++
 	s.out.start = append(s.out.start, d)
 }
 

@@ -11,7 +11,7 @@ func (s *scheduler) cameBack(a *attempt) {
 	d, l, r := a.held, a.held.lane, &a.result
 	l.inFlight--
 	s.inFlight--
-	s.pool(l.group).inFlight--
+	l.counts.inFlight--
 	if d.slow {
 		d.slow = false
 		s.slow--

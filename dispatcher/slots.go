@@ -78,10 +78,10 @@ func (s *scheduler) join(d *held, l *lane) {
 		s.takenOver[l.provider]++
 	}
 	l.held++
-	s.pool(l.group).held++
+	l.counts.held++
 }
 
 func (s *scheduler) part(d *held) {
 	d.lane.held--
-	s.pool(d.lane.group).held--
+	d.lane.counts.held--
 }
