@@ -30,6 +30,11 @@ type Lifecycle interface {
 	// Report takes checked reports and returns once what they lead to is durable;
 	// len(answers) == len(reports).
 	Report(ctx context.Context, digest [32]byte, reports []*lifecycle.Report) ([]lifecycle.Answer, error)
+	// Order does what a checked order asks for, durably, or refuses it with an
+	// [*incident.Invalid] or a [*lifecycle.Refused].
+	Order(ctx context.Context, o *lifecycle.Order) (*lifecycle.Obeyed, error)
+	// Pending is what waits for its time, of an incident, earliest first.
+	Pending(ctx context.Context, page, incidentID string) ([]lifecycle.Pending, error)
 }
 
 // Targets keeps targets, as [store.Targets] says.
@@ -88,6 +93,7 @@ type Deps struct {
 	Alerts  func(body []byte) ([]*lifecycle.Report, error)
 	Targets Targets
 	History History
+	Audit   Audit
 	Engine  Engine
 	Meter   Meter
 	// CheckTarget refuses, with an [*incident.Invalid], a target whose address
@@ -227,7 +233,10 @@ func (g *gateway) routes() []route {
 		{path: "/v1/incidents", methods: map[string]handler{"POST": g.postIncident, "GET": g.listIncidents}, intake: events},
 		{path: "/v1/alerts", methods: post(g.postAlerts), intake: alerts},
 		{path: "/v1/update", methods: post(g.postAlerts), intake: alerts},
+		{path: "/v1/orders", methods: post(g.postOrder)},
+		{path: "/v1/audit", methods: get(g.getAudit)},
 		{path: "/v1/incidents/{id}", methods: get(g.getIncident)},
+		{path: "/v1/incidents/{id}/pending", methods: get(g.getPending)},
 		{path: "/v1/incidents/{id}/deliveries", methods: get(g.listDeliveries)},
 		{path: "/v1/incidents/{id}/resend", methods: post(g.resendIncident)},
 		{path: "/v1/incidents/{id}/stop", methods: post(g.stopIncident)},

@@ -9,6 +9,25 @@ import (
 	"github.com/tocsin/tocsin/internal/store"
 )
 
+const insertAudit = `INSERT INTO audit (at, page, incident_id, number, update_id, source, actor, action, cause, status, impact)
+	VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
+
+// WriteAudit implements store.Audit.
+func (s *Store) WriteAudit(ctx context.Context, entries ...store.AuditEntry) error {
+	return s.write(ctx, sqlitedb.Accept, func(tx *sqlitedb.Tx) error { return writeAudit(tx, entries) })
+}
+
+func writeAudit(tx *sqlitedb.Tx, entries []store.AuditEntry) error {
+	for i := range entries {
+		a := &entries[i]
+		if _, err := tx.Exec(insertAudit, a.At, a.Page, a.IncidentID, a.Number, a.UpdateID, a.Source, a.Actor, a.Action,
+			a.Cause, string(a.Status), string(a.Impact)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 const selectAudit = `SELECT id, at, page, incident_id, number, update_id, source, actor, action, cause, status, impact FROM audit `
 
 // AuditLog implements store.Audit.
