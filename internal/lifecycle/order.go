@@ -84,6 +84,7 @@ type Refused struct {
 	Reason string
 }
 
+// Error is the reason.
 func (r *Refused) Error() string { return r.Reason }
 
 // Obeyed is the answer to an order.
