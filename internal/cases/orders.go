@@ -3,6 +3,7 @@ package cases
 import (
 	"bytes"
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -89,7 +90,13 @@ func (k *Keeper) latest(ctx context.Context, keys []store.CaseKey) ([]*incident.
 	for i, key := range keys {
 		if id, ok := ordered(key); ok {
 			var err error
-			if latest[i], err = k.store.LatestEvent(ctx, key.Page, id); err != nil {
+			latest[i], err = k.store.LatestEvent(ctx, key.Page, id)
+			if damaged, ok := errors.AsType[*incident.Invalid](err); ok {
+				// It would hold up all timers for ever; the agenda knows what it said.
+				k.opt.Log.Error("the newest update of an incident can't be read", "page", key.Page, "incident", id, "error", damaged)
+				continue
+			}
+			if err != nil {
 				return nil, err
 			}
 		}

@@ -82,7 +82,7 @@ func TestAScheduleOutlivesProcesses(t *testing.T) {
 		if done := w.obeyed(works()); !done.Duplicate || len(done.Pending) != 1 || done.Pending[0].Step != lifecycle.StepEnd {
 			w.Errorf("the same order again: %+v", done)
 		}
-		time.Sleep(100 * time.Hour)
+		time.Sleep(3 * time.Hour)
 		w.want("M scheduled db", "M scheduled db", "M in_progress db", "M completed db")
 		if pending, err := w.keeper.Pending(w.Context(), "default", "M"); err != nil || len(pending) != 0 {
 			w.Errorf("%v waits, %v", pending, err)
