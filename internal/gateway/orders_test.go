@@ -45,6 +45,12 @@ func TestOrders(t *testing.T) {
 	}
 	f.post("/v1/orders", `{"action":"resolve","incident_id":"INC-7"}`).wantProblem(409, "")
 	f.post("/v1/orders", `{"action":"update","incident_id":"INC-8","message":"m"}`).wantProblem(404, "")
+	// A producer's update of that name is one, too.
+	f.post("/v1/incidents", strings.Replace(minimal, `"impact"`, `"update_id":"p-1","impact"`, 1)).want(202)
+	f.accept(1)
+	if v := f.post("/v1/orders", `{"action":"update","incident_id":"INC-8892","message":"m","update_id":"p-1"}`).want(202); v["duplicate"] != true {
+		t.Errorf("after a producer's update of that name: %v", v)
+	}
 	named := f.post("/v1/orders", `{"action":"open","impact":"none","affected_components":[],"test":true}`).want(202)
 	if id, _ := named["incident_id"].(string); len(id) != 12 || !strings.HasPrefix(id, "INC-") {
 		t.Errorf("the engine names it %v", named)
