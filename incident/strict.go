@@ -125,6 +125,17 @@ func escapedUnit(data []byte) utf16Unit {
 	return lowSurrogate
 }
 
+// CheckJSON holds a JSON document to the rules that [Decode] has for all of them:
+// valid UTF-8 without unpaired surrogates, nesting of at most 32, no name twice in an
+// object, nothing after it. The error is an [*Invalid]; whole is what it calls the
+// document.
+func CheckJSON(data []byte, whole string) error {
+	if bad := checkJSON(data, whole, maxDepth); bad != nil {
+		return bad
+	}
+	return nil
+}
+
 // compactJSON encodes v as encoding/json does, but leaves <, > and & alone: they
 // would grow sixfold and outgrow the limits.
 func compactJSON(v any) ([]byte, error) {

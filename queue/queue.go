@@ -143,7 +143,8 @@ type Event struct {
 	UpdateID string
 	// ReceivedAt is when the event became durable here.
 	ReceivedAt time.Time
-	// Source is "amqp", "http", or the kind of sender, as "alerts".
+	// Source is "amqp" or "http" for an event, else the kind of sender that made it, as
+	// "alerts" or "manual".
 	Source string
 	// Tag belongs to the adapter.
 	Tag any

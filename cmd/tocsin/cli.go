@@ -22,8 +22,10 @@ type commands struct {
 	Publish    publishCommand    `cmd:"" help:"Publish one update of an incident and watch it go out."`
 	Targets    targetsCommand    `cmd:"" help:"Import, list and test who is told."`
 	Incidents  incidentsCommand  `cmd:"" help:"List incidents."`
+	Incident   incidentCommand   `cmd:"" help:"Open, update, resolve, schedule or cancel an incident by hand."`
 	Deliveries deliveriesCommand `cmd:"" help:"Say who was told of an incident, who not, and why."`
 	Resend     resendCommand     `cmd:"" help:"Send an incident's newest update again to those who have not heard."`
+	Audit      auditCommand      `cmd:"" help:"Export who or what changed incidents."`
 	Parked     parkedCommand     `cmd:"" help:"List, show and return what was given up on the broker."`
 	Demo       demoCommand       `cmd:"" help:"Tell 10,000 local targets of an incident, and prove it."`
 	Backup     backupCommand     `cmd:"" help:"Copy the store to a file, while the engine runs."`

@@ -278,13 +278,29 @@ const maxProblemBytes = 64 << 10
 // call makes one request and decodes its JSON answer. The body is sent as it is
 // read, and not sent again.
 func (c *client) call(ctx context.Context, method, path string, query url.Values, contentType string, body io.Reader, into any) error {
+	response, err := c.do(ctx, method, path, query, contentType, body)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if err := json.NewDecoder(response.Body).Decode(into); err != nil {
+		if errors.Is(ctx.Err(), context.Canceled) {
+			return ctx.Err()
+		}
+		return fmt.Errorf("the answer of %s can't be read; is it a Tocsin engine of this version? %w", c.base.Host, err)
+	}
+	return nil
+}
+
+// do makes one request; the caller closes the body of the answer, which is no refusal.
+func (c *client) do(ctx context.Context, method, path string, query url.Values, contentType string, body io.Reader) (*http.Response, error) {
 	address := strings.TrimRight(c.base.String(), "/") + path
 	if len(query) > 0 {
 		address += "?" + query.Encode()
 	}
 	request, err := http.NewRequestWithContext(ctx, method, address, body)
 	if err != nil {
-		return fmt.Errorf("make the request: %w", err)
+		return nil, fmt.Errorf("make the request: %w", err)
 	}
 	if contentType != "" {
 		request.Header.Set("Content-Type", contentType)
@@ -294,19 +310,13 @@ func (c *client) call(ctx context.Context, method, path string, query url.Values
 	}
 	response, err := c.http.Do(request)
 	if err != nil {
-		return c.unreachable(ctx, err)
+		return nil, c.unreachable(ctx, err)
 	}
-	defer response.Body.Close()
 	if response.StatusCode/100 != 2 {
-		return refusal(response)
+		defer response.Body.Close()
+		return nil, refusal(response)
 	}
-	if err := json.NewDecoder(response.Body).Decode(into); err != nil {
-		if errors.Is(ctx.Err(), context.Canceled) {
-			return ctx.Err()
-		}
-		return fmt.Errorf("the answer of %s can't be read; is it a Tocsin engine of this version? %w", c.base.Host, err)
-	}
-	return nil
+	return response, nil
 }
 
 func (c *client) unreachable(ctx context.Context, err error) error {

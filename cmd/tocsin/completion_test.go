@@ -12,7 +12,7 @@ import (
 
 func TestComplete(t *testing.T) {
 	for line, want := range map[string]string{
-		"":                                 "serve publish targets incidents deliveries resend parked demo backup restore doctor config completion version",
+		"":                                 "serve publish targets incidents incident deliveries resend audit parked demo backup restore doctor config completion version",
 		"de":                               "deliveries demo",
 		"targets ":                         "import list test",
 		"targets import --f":               "--format",
@@ -25,7 +25,7 @@ func TestComplete(t *testing.T) {
 		"serve -c ":                        "",
 		"serve -c targets --da":            "--data",
 		"completion ":                      "bash zsh fish",
-		"unknown ":                         "serve publish targets incidents deliveries resend parked demo backup restore doctor config completion version",
+		"unknown ":                         "serve publish targets incidents incident deliveries resend audit parked demo backup restore doctor config completion version",
 	} {
 		words := strings.Split(line, " ")
 		code, stdout, stderr := tocsin(t, t.Context(), "", nil, slices.Concat([]string{"complete", "--", "tocsin"}, words)...)

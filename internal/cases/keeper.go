@@ -19,6 +19,8 @@ import (
 type Store interface {
 	store.Cases
 	ForgetAudit(ctx context.Context, before time.Time) (more bool, err error)
+	LatestEvent(ctx context.Context, page, incidentID string) (*incident.Event, error)
+	KnownUpdate(ctx context.Context, page, incidentID, updateID string) (bool, error)
 }
 
 // Intake takes events: what Offer returned nil for is durable.
@@ -150,21 +152,29 @@ func (k *Keeper) change(key store.CaseKey, state []byte, step func(*lifecycle.Ca
 		return change, c, err
 	}
 	change = store.CaseChange{State: after, DueAt: c.DueAt}
+	err = decide(&change, key.Page, c.Said.IncidentID, c.Source, decisions, now)
+	return change, c, err
+}
+
+// decide adds decisions of an incident to a change.
+func decide(change *store.CaseChange, page, incidentID, source string, decisions []lifecycle.Decision, now time.Time) error {
 	for _, d := range decisions {
-		e := d.Event
-		body, err := incident.Encode(e)
-		if err != nil {
-			return change, nil, fmt.Errorf("encode an update: %w", err)
+		entry := store.AuditEntry{
+			At: now, Page: page, IncidentID: incidentID, Number: d.Number, Source: source, Actor: d.Actor, Action: string(d.Action), Cause: d.Cause,
 		}
-		change.Events = append(change.Events, store.OutboxEvent{
-			Page: e.Page, IncidentID: e.IncidentID, UpdateID: e.UpdateID, Source: c.Source, At: now, Body: body,
-		})
-		change.Audit = append(change.Audit, store.AuditEntry{
-			At: now, Page: e.Page, IncidentID: e.IncidentID, Number: d.Number, UpdateID: e.UpdateID, Source: c.Source,
-			Action: string(d.Action), Cause: d.Cause, Status: e.Status, Impact: e.Impact,
-		})
+		if e := d.Event; e != nil {
+			body, err := incident.Encode(e)
+			if err != nil {
+				return fmt.Errorf("encode an update: %w", err)
+			}
+			change.Events = append(change.Events, store.OutboxEvent{
+				Page: e.Page, IncidentID: e.IncidentID, UpdateID: e.UpdateID, Source: source, At: now, Body: body,
+			})
+			entry.IncidentID, entry.UpdateID, entry.Status, entry.Impact = e.IncidentID, e.UpdateID, e.Status, e.Impact
+		}
+		change.Audit = append(change.Audit, entry)
 	}
-	return change, c, nil
+	return nil
 }
 
 // after wakes whoever has to do with what was committed.

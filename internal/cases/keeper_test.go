@@ -26,6 +26,7 @@ type intake struct {
 	mu     sync.Mutex
 	events []string // "incident status", in order
 	ids    []string
+	bodies []string
 	err    func(incidentID string) error
 }
 
@@ -43,6 +44,7 @@ func (q *intake) Offer(_ context.Context, e *queue.Event) error {
 	}
 	q.events = append(q.events, event.IncidentID+" "+string(event.Status)+" "+strings.Join(event.AffectedComponents, ","))
 	q.ids = append(q.ids, e.UpdateID)
+	q.bodies = append(q.bodies, string(e.Body))
 	return nil
 }
 

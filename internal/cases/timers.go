@@ -105,15 +105,23 @@ func (k *Keeper) fire(ctx context.Context) (next time.Time, err error) {
 
 // step does what is due in these cases. A crash before the commit leaves them due.
 func (k *Keeper) step(ctx context.Context, keys []store.CaseKey) error {
+	latest, err := k.latest(ctx, keys)
+	if err != nil {
+		return err
+	}
 	var news bool
 	var now time.Time
-	err := k.store.StepCases(ctx, keys, func(i int, state []byte) (store.CaseChange, error) {
+	err = k.store.StepCases(ctx, keys, func(i int, state []byte) (change store.CaseChange, err error) {
 		if i == 0 {
 			news, now = false, k.opt.Clock()
 		}
-		change, _, err := k.change(keys[i], state, func(c *lifecycle.Case) (*lifecycle.Case, []lifecycle.Decision) {
-			return lifecycle.Due(c, now, k.opt.Rules)
-		}, now)
+		if _, ok := ordered(keys[i]); ok {
+			change, err = obeyDue(keys[i], state, latest[i], now)
+		} else {
+			change, _, err = k.change(keys[i], state, func(c *lifecycle.Case) (*lifecycle.Case, []lifecycle.Decision) {
+				return lifecycle.Due(c, now, k.opt.Rules)
+			}, now)
+		}
 		if err != nil {
 			// Its timer would hold up all others for ever.
 			k.opt.Log.Error("a case can't go on by itself; the next report of it says the same",

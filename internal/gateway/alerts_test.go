@@ -152,6 +152,16 @@ func (d down) Report(ctx context.Context, _ [32]byte, _ []*lifecycle.Report) ([]
 	return nil, ctx.Err()
 }
 
+func (d down) Order(ctx context.Context, _ *lifecycle.Order) (*lifecycle.Obeyed, error) {
+	_, err := d.Report(ctx, [32]byte{}, nil)
+	return nil, err
+}
+
+func (d down) Pending(ctx context.Context, _, _ string) ([]lifecycle.Pending, error) {
+	_, err := d.Report(ctx, [32]byte{}, nil)
+	return nil, err
+}
+
 // TestAlertsAreNeverAnsweredWith429 has everything fail that can.
 func TestAlertsAreNeverAnsweredWith429(t *testing.T) {
 	for _, tc := range []struct {

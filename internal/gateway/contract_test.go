@@ -179,6 +179,12 @@ func (c *contract) checkBody(x *exchange, response map[string]any, where string)
 	switch media {
 	case mediaJSON, "application/problem+json":
 		return c.validate(c.closed, schema, x.body)
+	case mediaLines:
+		var errs []error
+		for line := range bytes.Lines(x.body) {
+			errs = append(errs, c.validate(c.closed, schema+"/contentSchema", line))
+		}
+		return errors.Join(errs...)
 	case "text/event-stream":
 		var errs []error
 		for _, data := range eventData(x.body) {

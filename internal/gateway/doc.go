@@ -23,6 +23,9 @@
 //	GET    /v1/incidents/{id}                 ?page=; updates and their progress
 //	GET    /v1/incidents/{id}/deliveries      ?page= &outcome= &target= &sequence= &limit= &cursor=, the ledger
 //	POST   /v1/incidents/{id}/stop            ?page=; ends the fan-out of its updates so far → 202
+//	GET    /v1/incidents/{id}/pending         ?page=; what was ordered by hand and waits for its time
+//	POST   /v1/orders                         an order of an operator (up to 512 KiB) → 202 and a receipt
+//	GET    /v1/audit                          ?page= &incident= &from= &until= &cursor=, application/x-ndjson, streamed
 //	POST   /v1/targets                        a target → 201, or 200 if its external_id was known
 //	GET    /v1/targets                        ?limit= &cursor=
 //	GET    /v1/targets/{id}

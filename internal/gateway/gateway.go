@@ -31,6 +31,11 @@ type Lifecycle interface {
 	// Report takes checked reports and returns once what they lead to is durable;
 	// len(answers) == len(reports).
 	Report(ctx context.Context, digest [32]byte, reports []*lifecycle.Report) ([]lifecycle.Answer, error)
+	// Order does what a checked order asks for, durably, or refuses it with an
+	// [*incident.Invalid] or a [*lifecycle.Refused].
+	Order(ctx context.Context, o *lifecycle.Order) (*lifecycle.Obeyed, error)
+	// Pending is what waits for its time, of an incident, earliest first.
+	Pending(ctx context.Context, page, incidentID string) ([]lifecycle.Pending, error)
 }
 
 // Targets keeps targets, as [store.Targets] says.
@@ -95,6 +100,7 @@ type Deps struct {
 	Own     map[string]senders.Own
 	Targets Targets
 	History History
+	Audit   Audit
 	Engine  Engine
 	Meter   Meter
 	// CheckTarget refuses, with an [*incident.Invalid], a target whose address
@@ -252,7 +258,10 @@ func (g *gateway) routes() []route {
 		{path: "/v1/update", methods: post(g.postAlerts), intake: alerts},
 		{path: "/v2/enqueue", methods: post(g.postPagerDuty), intake: pagerDuty},
 		{path: "/v1/sources/{name}", methods: post(g.postOwn), intake: own},
+		{path: "/v1/orders", methods: post(g.postOrder)},
+		{path: "/v1/audit", methods: get(g.getAudit)},
 		{path: "/v1/incidents/{id}", methods: get(g.getIncident)},
+		{path: "/v1/incidents/{id}/pending", methods: get(g.getPending)},
 		{path: "/v1/incidents/{id}/deliveries", methods: get(g.listDeliveries)},
 		{path: "/v1/incidents/{id}/resend", methods: post(g.resendIncident)},
 		{path: "/v1/incidents/{id}/stop", methods: post(g.stopIncident)},

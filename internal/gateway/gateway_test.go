@@ -176,7 +176,7 @@ func start(t *testing.T, changes ...func(*fixture)) *fixture {
 	}
 	store := sqlitestore.New(db, routeTarget)
 	f := &fixture{T: t, db: db, store: store, queue: q, engine: &engine{ledger: store, paused: map[string]bool{}}, meter: &meter{}, log: log, header: http.Header{}}
-	f.deps = Deps{Intake: q, Alerts: alertsReader(t), Targets: store, History: store, Engine: f.engine, Meter: f.meter,
+	f.deps = Deps{Intake: q, Alerts: alertsReader(t), Targets: store, History: store, Audit: store, Engine: f.engine, Meter: f.meter,
 		CheckTarget: func(t *incident.Target) error {
 			if t.Channel != incident.ChannelWebhook {
 				return nil

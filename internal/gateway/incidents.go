@@ -215,6 +215,7 @@ func (g *gateway) stopIncident(w http.ResponseWriter, r *http.Request) error {
 	if err := g.Engine.Stop(r.Context(), found.Key); err != nil {
 		return err
 	}
+	g.audited(r, found.Page, found.IncidentID, "stopped", "an operator ended the fan-out of the updates so far")
 	return writeJSON(w, http.StatusAccepted, map[string]any{
 		"page": found.Page, "incident_id": found.IncidentID, "stopped": true, "status_url": statusURL(found.Page, found.IncidentID)})
 }

@@ -155,20 +155,24 @@ func (g *gateway) steer(pause bool) handler {
 		}
 		answer.Paused = isPaused(g.Engine.Paused(), provider)
 		g.logSteered(provider, pause)
+		g.audited(r, "", "", map[bool]string{true: "paused", false: "resumed"}[pause], "an operator: "+g.steered(provider))
 		return writeJSON(w, http.StatusOK, answer)
 	}
 }
 
-// logSteered names configured providers alone: a webhook's host is its owner's.
 func (g *gateway) logSteered(provider string, pause bool) {
-	what := "everything"
+	g.Log.Info("an operator paused or resumed sending", "what", g.steered(provider), "pause", pause)
+}
+
+// steered names configured providers alone: a webhook's host is its owner's.
+func (g *gateway) steered(provider string) string {
 	switch {
 	case g.named(provider):
-		what = provider
+		return provider
 	case provider != "":
-		what = "one provider"
+		return "one provider"
 	}
-	g.Log.Info("an operator paused or resumed sending", "what", what, "pause", pause)
+	return "everything"
 }
 
 type queueJSON struct {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strconv"
@@ -103,8 +104,11 @@ func (g *gateway) resendIncident(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	status := http.StatusAccepted
-	if ask.DryRun {
+	switch {
+	case ask.DryRun:
 		status = http.StatusOK
+	case !resent.Repeated:
+		g.audited(r, found.Page, found.IncidentID, "resent", fmt.Sprintf("an operator had sequence %d sent again: resend %d", resent.Sequence, resent.Key))
 	}
 	return writeJSON(w, status, newResendJSON(resent))
 }

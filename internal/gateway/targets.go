@@ -85,7 +85,9 @@ func (g *gateway) patchTarget(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	var before incident.TargetState
 	t, err := g.Targets.Patch(r.Context(), id, func(t *incident.Target) error {
+		before = t.State
 		patched, err := t.Patch(body)
 		if err != nil {
 			return err
@@ -107,6 +109,9 @@ func (g *gateway) patchTarget(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	g.Engine.TargetsChanged([]int64{id})
+	if t.State != before {
+		g.auditTarget(r, t.Page, id, string(t.State))
+	}
 	return writeJSON(w, http.StatusOK, t)
 }
 
@@ -119,6 +124,7 @@ func (g *gateway) deleteTarget(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	g.Engine.TargetsChanged([]int64{id})
+	g.auditTarget(r, "", id, "deleted")
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }

@@ -13,5 +13,7 @@
 // of one group make one incident. A case is what is known of one (page, group), for
 // ever; it has one incident after the other, its occurrences. To promote a case is
 // to begin telling of it. A signal that fires in a case that isn't promoted is held
-// back. To cool is to be resolved and not yet completed.
+// back. To cool is to be resolved and not yet completed. An order is what an operator
+// says of one incident by hand; its agenda is what was ordered, and what of it waits
+// for its time.
 package lifecycle

@@ -27,10 +27,12 @@ type Decision struct {
 	Action Action
 	// Cause is a sentence for the audit log. It has nothing of a sender's texts.
 	Cause string
-	// Number is that of the update within its incident.
+	// Actor is who ordered it by hand, "" for what was no order.
+	Actor string
+	// Number is that of the update within its case; 0 for an order.
 	Number int
 	// Event is valid, and has an update_id of its own: to publish it twice is a
-	// known duplicate.
+	// known duplicate. It is nil for what is for the audit log alone.
 	Event *incident.Event
 }
 

@@ -63,8 +63,8 @@ type AuditEntry struct {
 	At         time.Time
 	Page       string
 	IncidentID string
-	// Number is that of the update within its incident, UpdateID its name; 0 and ""
-	// if there was none.
+	// Number counts the updates of a monitor's incident, 0 for all others; UpdateID
+	// is the name of the update, "" if there was none.
 	Number   int
 	UpdateID string
 	// Source is the kind of sender and Actor who it was, where that is known.
@@ -89,6 +89,8 @@ type AuditFilter struct {
 // Audit is the log of what changed incidents. Implementations are safe for concurrent
 // use.
 type Audit interface {
+	// WriteAudit adds entries.
+	WriteAudit(ctx context.Context, entries ...AuditEntry) error
 	// AuditLog returns entries, oldest first.
 	AuditLog(ctx context.Context, f AuditFilter) ([]AuditEntry, error)
 	// ForgetAudit removes the entries from before a time, so many in one call that

@@ -235,6 +235,10 @@ type History interface {
 	// KnownUpdate says whether this update_id was accepted before for the
 	// incident, stale ones included; false for an unknown incident.
 	KnownUpdate(ctx context.Context, page, incidentID, updateID string) (bool, error)
+	// LatestEvent returns the newest update of an incident that was sent, with its
+	// time in UpdatedAt and without inline secrets, nil for an unknown incident. It
+	// is a test only if all updates of the incident were.
+	LatestEvent(ctx context.Context, page, incidentID string) (*incident.Event, error)
 	// AudienceCount counts by channel the targets that such an update would be
 	// planned for now, inline ones left out; channels without any are absent.
 	AudienceCount(ctx context.Context, q AudienceQuery) (map[string]int, error)

@@ -37,11 +37,7 @@ func readCase(tx *sqlitedb.Tx, key store.CaseKey) (id int64, state []byte, err e
 	return id, state, rows.Err()
 }
 
-const (
-	insertOutbox = "INSERT INTO outbox (page, incident_id, update_id, source, decided_at, body) VALUES (?, ?, ?, ?, ?, ?)"
-	insertAudit  = `INSERT INTO audit (at, page, incident_id, number, update_id, source, actor, action, cause, status, impact)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
-)
+const insertOutbox = "INSERT INTO outbox (page, incident_id, update_id, source, decided_at, body) VALUES (?, ?, ?, ?, ?, ?)"
 
 func writeCase(tx *sqlitedb.Tx, id int64, key store.CaseKey, c *store.CaseChange) (err error) {
 	switch {
@@ -62,14 +58,7 @@ func writeCase(tx *sqlitedb.Tx, id int64, key store.CaseKey, c *store.CaseChange
 			return err
 		}
 	}
-	for i := range c.Audit {
-		a := &c.Audit[i]
-		if _, err := tx.Exec(insertAudit, a.At, a.Page, a.IncidentID, a.Number, a.UpdateID, a.Source, a.Actor, a.Action,
-			a.Cause, string(a.Status), string(a.Impact)); err != nil {
-			return err
-		}
-	}
-	return nil
+	return writeAudit(tx, c.Audit)
 }
 
 // DueCases implements store.Cases.

@@ -236,3 +236,24 @@ func (s *Store) KnownUpdate(ctx context.Context, page, incidentID, updateID stri
 	})
 	return known, err
 }
+
+const latestEvent = `SELECT u.event, u.updated_at,
+	u.test AND NOT EXISTS (SELECT 1 FROM updates o WHERE o.incident = i.id AND o.sequence IS NOT NULL AND o.test = 0)
+	FROM incidents i JOIN updates u ON u.incident = i.id AND u.sequence = i.sequence WHERE i.page = ? AND i.incident_id = ?`
+
+// LatestEvent implements store.History.
+func (s *Store) LatestEvent(ctx context.Context, page, incidentID string) (e *incident.Event, err error) {
+	err = s.read(ctx, func(tx *sqlitedb.Tx) (err error) {
+		e = nil
+		rows := tx.Query(latestEvent, page, incidentID)
+		defer rows.Close()
+		for rows.Next() {
+			if e, err = incident.Decode(rows.Blob(0)); err != nil {
+				return fmt.Errorf("read the newest update of an incident: %w", err)
+			}
+			e.UpdatedAt, e.Test = rows.Time(1), rows.Bool(2)
+		}
+		return rows.Err()
+	})
+	return e, err
+}

@@ -4,9 +4,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tocsin/tocsin/incident"
 	"github.com/tocsin/tocsin/internal/sqlitedb"
+	"github.com/tocsin/tocsin/internal/store"
 )
 
 // TestQueryPlans proves the indexes: every hot query runs as said here, and none
@@ -15,6 +17,10 @@ import (
 func TestQueryPlans(t *testing.T) {
 	incidentsOf := func(page string, status incident.Status) string {
 		q, _ := listIncidents(page, status)
+		return q
+	}
+	auditOf := func(page, incidentID string) string {
+		q, _ := listAudit(store.AuditFilter{Page: page, IncidentID: incidentID, From: time.Unix(1, 0), Until: time.Unix(2, 0)})
 		return q
 	}
 	s := openFixture(t, t.TempDir(), nil).Store.(*Store)
@@ -127,6 +133,12 @@ func TestQueryPlans(t *testing.T) {
 			"SEARCH c USING INDEX callbacks_due (due_at<?)", "SEARCH u USING INDEX updates_sequence (incident=? AND sequence=?)", "SEARCH i USING INTEGER PRIMARY KEY (rowid=?)"}},
 		{"settled callback", settleCallback, 7, []string{"SEARCH callbacks USING PRIMARY KEY (incident=? AND sequence=?)"}},
 		{"callbacks of an incident", callbacksOf, 1, []string{"SEARCH callbacks USING PRIMARY KEY (incident=?)"}},
+		{"newest event", latestEvent, 2, []string{
+			"SEARCH i USING INDEX incidents_name (page=? AND incident_id=?)", "SEARCH u USING INDEX updates_sequence (incident=? AND sequence=?)",
+			"CORRELATED SCALAR SUBQUERY 1", "SEARCH o USING INDEX updates_sequence (incident=? AND sequence>?)"}},
+		{"audit log", auditOf("", ""), 4, []string{"SEARCH audit USING INTEGER PRIMARY KEY (rowid>?)"}},
+		{"audit log of a page", auditOf("default", ""), 5, []string{"SEARCH audit USING INTEGER PRIMARY KEY (rowid>?)"}},
+		{"audit log of an incident", auditOf("default", "INC-1"), 6, []string{"SEARCH audit USING INDEX audit_incident (page=? AND incident_id=? AND rowid>?)"}},
 		{"known update", knownUpdate, 3, []string{
 			"SEARCH i USING COVERING INDEX incidents_name (page=? AND incident_id=?)", "SEARCH u USING COVERING INDEX updates_name (incident=? AND update_id=?)"}},
 	} {

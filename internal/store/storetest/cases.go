@@ -187,7 +187,8 @@ func testAudit(k *kit) {
 	for n := range 3 {
 		entries = append(entries, audited("default", "a", n), audited("default", "b", n), audited("other", "a", n))
 	}
-	k.change(caseA, store.CaseChange{Audit: entries})
+	k.change(caseA, store.CaseChange{Audit: entries[:4]})
+	k.must(k.WriteAudit(k.ctx, entries[4:]...))
 	k.reopen()
 	equal(k, "an incident", k.audit(store.AuditFilter{Page: "default", IncidentID: "a"}), "default/a/0 default/a/1 default/a/2")
 	equal(k, "a page", k.audit(store.AuditFilter{Page: "other"}), "other/a/0 other/a/1 other/a/2")

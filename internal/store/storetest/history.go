@@ -18,6 +18,7 @@ var historyTests = []test{
 	{"an incident shows its updates and their progress", testIncident},
 	{"deliveries are found by target, outcome and sequence", testDeliveries},
 	{"update ids are known, stale ones too", testKnownUpdate},
+	{"the newest update that was sent is known whole", testLatestEvent},
 }
 
 func testContent(k *kit) {
@@ -184,4 +185,32 @@ func testKnownUpdate(k *kit) {
 	known, err := k.KnownUpdate(k.ctx, "other", "INC-1", "u-1")
 	k.must(err)
 	equal(k, "another page", known, false)
+}
+
+func testLatestEvent(k *kit) {
+	latest := func(page, id string) string {
+		k.Helper()
+		e, err := k.LatestEvent(k.ctx, page, id)
+		k.must(err)
+		if e == nil {
+			return "none"
+		}
+		return fmt.Sprintf("%s %s %t %s", e.Message, e.Title, e.Test, e.UpdatedAt.Sub(start))
+	}
+	equal(k, "of an unknown incident", latest("default", "INC-1"), "none")
+	first, second, stale, third := event(1), event(2), event(1), event(3)
+	first.Test, second.Test, third.Test = true, true, true
+	k.accept(first, second)
+	equal(k, "after tests alone", latest("default", "INC-1"), "update 2 API down true 2m0s")
+	stale.UpdateID, stale.Message = "late", "too late"
+	equal(k, "stale", k.arrive(stale)[0].Result, dispatcher.AcceptedStale)
+	equal(k, "after a stale one", latest("default", "INC-1"), "update 2 API down true 2m0s")
+	real := event(3)
+	real.Test = false
+	k.accept(real)
+	third.UpdateID, third.UpdatedAt = "u-4", after(hour/2)
+	k.accept(third)
+	k.reopen()
+	equal(k, "a test after a real one", latest("default", "INC-1"), "update 3 API down false 30m0s")
+	equal(k, "on another page", latest("other", "INC-1"), "none")
 }
