@@ -44,6 +44,7 @@ var rules = map[string][]string{
 	"internal/gateway":                   {"incident", "queue", "dispatcher", "internal/store"},
 	"internal/peer":                      {"incident"},
 	"internal/public":                    {"incident", "ratelimit", "internal/feeds", "internal/store"},
+	"internal/probe":                     {"incident"},
 	"internal/testenv":                   {},
 	"internal/testenv/cmd/with-services": {"internal/testenv"},
 	"internal/layout":                    {},
