@@ -17,6 +17,7 @@ const (
 	Down
 )
 
+// String is the word that people read.
 func (h Health) String() string {
 	switch h {
 	case Degraded:
