@@ -22,6 +22,7 @@ ARGS ?=
 SCENARIOS ?=
 SWEEPS ?=
 ROUNDS ?=
+MINUTES ?= 10
 
 SERVICES := bin/with-services --rabbitmq --
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -84,6 +85,11 @@ bench-quick: bench-deps build bin/tocsin-bench ## the same with smaller sizes, w
 bench-tune: build bin/tocsin-bench ## try socket, file and memory settings out, about 15 minutes [SWEEPS=dial_gate,gogc ROUNDS=5]
 	@bin/tocsin-bench tune $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SWEEPS),--sweeps $(SWEEPS)) $(ARGS)
 
+# The engine, the receivers and the load share the machine: nothing else should run.
+.PHONY: soak
+soak: bench-deps build bin/tocsin-bench ## run the engine in steady trouble and see that nothing grows [MINUTES=10 QUEUE=rabbitmq SEED=7]
+	@bin/tocsin-bench soak --minutes $(MINUTES) --queue $(QUEUE) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
 .PHONY: vet
 vet: ## run go vet
 	go vet ./...
@@ -98,6 +104,11 @@ lint: ## check formatting, go vet, staticcheck
 sim: ## simulate 5,000 worlds of faults in virtual time [SEEDS=n | SEED=n | DURATION=1h]
 	@TOCSIN_SIM_SEED=$(SEED) TOCSIN_SIM_SEEDS=$(SEEDS) TOCSIN_SIM_DURATION=$(DURATION) \
 		go test -count=1 -timeout 0 -v -run 'TestSimulate$$' ./internal/simulate
+
+# Over both queues, if nobody says over which.
+.PHONY: chaos
+chaos: bench-deps build bin/tocsin-bench ## kill the engine again and again, about 18 minutes [ROUNDS=1000 QUEUE=embedded SEED=n]
+	@bin/tocsin-bench chaos --queue $(if $(filter file,$(origin QUEUE)),both,$(QUEUE)) $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target [FUZZTIME=10s each]

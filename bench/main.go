@@ -20,6 +20,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/tocsin/tocsin/bench/chaos"
 	"github.com/tocsin/tocsin/bench/floor"
 	"github.com/tocsin/tocsin/bench/scenario"
 	"github.com/tocsin/tocsin/bench/sink"
@@ -39,8 +40,10 @@ const (
 type commands struct {
 	Run     runCommand     `cmd:"" help:"Run scenarios; write results.json and report.html."`
 	Tune    tuneCommand    `cmd:"" help:"Try settings out, one at a time."`
+	Soak    soakCommand    `cmd:"" help:"Run the engine for long, in steady trouble; write soak.json and soak.html."`
 	Compare compareCommand `cmd:"" help:"Print what moved between two results beyond the noise."`
 	Report  reportCommand  `cmd:"" help:"Draw results as one page for a browser."`
+	Chaos   chaosCommand   `cmd:"" help:"Kill the engine again and again, and judge what it promises."`
 	Floor   floor.Commands `cmd:"" hidden:"" help:"Do the work of a scenario with nothing around it."`
 	Sink    sink.Command   `cmd:"" hidden:"" help:"Be the far side of a scenario."`
 
@@ -54,6 +57,8 @@ type program struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	environ        []string
+	// try is nil, except in tests of chaos.
+	try chaos.Try
 }
 
 // exitError is an error that knows its exit code.
@@ -67,7 +72,7 @@ func (e *exitError) Unwrap() error { return e.err }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	code := Main(ctx, os.Args[1:], &program{os.Stdin, os.Stdout, os.Stderr, os.Environ()})
+	code := Main(ctx, os.Args[1:], &program{os.Stdin, os.Stdout, os.Stderr, os.Environ(), nil})
 	stop()
 	os.Exit(code)
 }
@@ -87,7 +92,7 @@ func Main(ctx context.Context, args []string, p *program) int {
 	if exit, ok := errors.AsType[*exitError](err); ok {
 		return exit.code
 	}
-	if errors.Is(err, tool.ErrNotInstalled) {
+	if errors.Is(err, tool.ErrNotInstalled) || errors.Is(err, chaos.ErrNoBroker) {
 		return exitUnavailable
 	}
 	return exitFailed

@@ -16,7 +16,7 @@ import (
 func bench(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	code = Main(t.Context(), args, &program{strings.NewReader(""), &out, &errs, os.Environ()})
+	code = Main(t.Context(), args, &program{strings.NewReader(""), &out, &errs, os.Environ(), nil})
 	return code, out.String(), errs.String()
 }
 
@@ -32,10 +32,18 @@ func TestUsage(t *testing.T) {
 		"unknown scenario":   {[]string{"run", "--scenarios", "w1,w99"}, exitUsage, "w99"},
 		"no rounds":          {[]string{"run", "--rounds", "0"}, exitUsage, "--rounds"},
 		"no engine":          {[]string{"run", "--tocsin", "no/such/file", "--out", t.TempDir()}, exitUnavailable, "make build"},
+		"help of chaos":      {[]string{"chaos", "--help"}, 0, ""},
+		"no kills":           {[]string{"chaos", "--rounds", "0"}, exitUsage, "--rounds"},
+		"no queue to kill":   {[]string{"chaos", "--queue", "tea"}, exitUsage, "--queue"},
+		"no engine to kill":  {[]string{"chaos", "--tocsin", "no/such/file", "--out", t.TempDir()}, exitUnavailable, "make build"},
 		"help of sweeps":     {[]string{"tune", "--help"}, 0, ""},
 		"unknown sweep":      {[]string{"tune", "--sweeps", "gogc,tea"}, exitUsage, "tea"},
 		"no rounds of it":    {[]string{"tune", "--rounds", "0"}, exitUsage, "--rounds"},
 		"no engine to tune":  {[]string{"tune", "--tocsin", "no/such/file", "--out", t.TempDir()}, exitUnavailable, "make build"},
+		"help of soaks":      {[]string{"soak", "--help"}, 0, ""},
+		"no minutes":         {[]string{"soak", "--minutes", "0"}, exitUsage, "--minutes"},
+		"no such queue":      {[]string{"soak", "--queue", "kafka"}, exitUsage, "--queue"},
+		"no engine to soak":  {[]string{"soak", "--tocsin", "no/such/file", "--out", t.TempDir()}, exitUnavailable, "make build"},
 		"nothing to compare": {[]string{"compare", "no/such.json", "no/such.json"}, exitUsage, "no/such.json"},
 		"nothing to draw":    {[]string{"report", "no/such.json"}, exitUsage, "no/such.json"},
 		"no such floor":      {[]string{"floor", "sand"}, exitUsage, "sand"},
@@ -131,7 +139,7 @@ func TestInterruptionKeepsALink(t *testing.T) {
 	cancel()
 	var out, errs bytes.Buffer
 	folder := t.TempDir()
-	code := Main(ctx, []string{"run", "--scenarios", "w1", "--tocsin", engine, "--out", folder}, &program{strings.NewReader(""), &out, &errs, os.Environ()})
+	code := Main(ctx, []string{"run", "--scenarios", "w1", "--tocsin", engine, "--out", folder}, &program{strings.NewReader(""), &out, &errs, os.Environ(), nil})
 	if code != exitInterrupted {
 		t.Errorf("exit code %d: %s", code, errs.String())
 	}

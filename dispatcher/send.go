@@ -107,6 +107,7 @@ func (e *Engine) schedule(ctx context.Context) error {
 		if now.Sub(snapped) >= snapshotEvery || s.draining {
 			e.snapshot.Store(s.snapshot())
 			snapped = now
+			e.senders.trim(now)
 		}
 		if s.draining && s.holding == 0 {
 			return nil
@@ -143,16 +144,25 @@ const snapshotEvery = 250 * time.Millisecond
 
 // senders are the goroutines that send, one for each send in flight. Some stay for
 // the next: their stacks have grown to what a send needs, which costs more than
-// the rest of a new goroutine.
+// the rest of a new goroutine. Those that nobody needed for a while end, or the
+// greatest burst of all would be what is held for ever.
 type senders struct {
 	sync.WaitGroup
 	one  func(*held)
-	next chan *held // taken by those that wait for work
-	idle atomic.Int32
+	next chan *held   // taken by those that wait for work; nil ends one
+	idle atomic.Int32 // who hands work to one takes it off, before it is awake
+
+	// The scheduler's own.
+	spare   int32     // least that were idle since trimmed
+	trimmed time.Time // when those that were spare ended
 }
 
-// idleSenders is how many stay.
-const idleSenders = 2048
+const (
+	// idleSenders is how many stay.
+	idleSenders = 2048
+	// trimEvery is how long one stays that is not needed, to twice that.
+	trimEvery = 10 * time.Second
+)
 
 func newSenders(one func(*held)) *senders {
 	return &senders{one: one, next: make(chan *held)}
@@ -161,9 +171,26 @@ func newSenders(one func(*held)) *senders {
 func (s *senders) send(d *held) {
 	select {
 	case s.next <- d:
+		s.spare = min(s.spare, s.idle.Add(-1))
 	default:
 		s.Go(func() { s.run(d) })
+		s.spare = min(s.spare, s.idle.Load())
 	}
+}
+
+// trim ends, now and then, as many as were idle all the time since it last did.
+func (s *senders) trim(now time.Time) {
+	if now.Sub(s.trimmed) < trimEvery {
+		return
+	}
+	for range min(s.spare, s.idle.Load()) {
+		select {
+		case s.next <- nil:
+			s.idle.Add(-1)
+		default: // it is not waiting yet
+		}
+	}
+	s.spare, s.trimmed = s.idle.Load(), now
 }
 
 func (s *senders) run(d *held) {
@@ -174,7 +201,6 @@ func (s *senders) run(d *held) {
 			return
 		}
 		d = <-s.next
-		s.idle.Add(-1)
 	}
 }
 

@@ -26,6 +26,16 @@ func cleanID(field, s string, maxBytes int) (string, *Invalid) {
 	return clean, nil
 }
 
+// ComponentID cleans the id of a component as an event's would be; the error is an
+// [*Invalid] of affected_components.
+func ComponentID(id string) (string, error) {
+	clean, bad := componentIDs("affected_components", []string{id})
+	if bad != nil {
+		return "", bad
+	}
+	return clean[0], nil
+}
+
 // componentIDs cleans a list of component ids and drops repeats, in order. It
 // returns a new list, never nil.
 func componentIDs(field string, ids []string) ([]string, *Invalid) {

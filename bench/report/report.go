@@ -9,12 +9,10 @@
 package report
 
 import (
-	"bytes"
 	_ "embed" // the page's template and style
 	"fmt"
 	"html/template"
 	"io"
-	"os"
 
 	"github.com/tocsin/tocsin/bench/result"
 )
@@ -39,15 +37,5 @@ func Write(out io.Writer, f *result.File) error {
 
 // WriteFile writes the page to a file: whole, or not at all.
 func WriteFile(name string, f *result.File) error {
-	var page bytes.Buffer
-	if err := Write(&page, f); err != nil {
-		return err
-	}
-	if err := os.WriteFile(name+".part", page.Bytes(), 0o644); err != nil {
-		return fmt.Errorf("write the report: %w", err)
-	}
-	if err := os.Rename(name+".part", name); err != nil {
-		return fmt.Errorf("write the report: %w", err)
-	}
-	return nil
+	return writeFile(name, func(out io.Writer) error { return Write(out, f) })
 }

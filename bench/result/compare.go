@@ -54,13 +54,19 @@ func (s *Scenario) noise() float64 {
 // foreign is the most that others took of the CPU in any round, in percent.
 func (f *File) foreign() (percent float64) {
 	for _, s := range f.Scenarios {
-		for _, side := range append([]*Side{s.Engine, s.Floor}, s.Others...) {
-			if side == nil {
-				continue
-			}
-			for _, m := range side.Rounds {
-				percent = max(percent, m.ForeignPercent)
-			}
+		percent = max(percent, s.Foreign())
+	}
+	return percent
+}
+
+// Foreign is the most that others took of the CPU in any round, in percent.
+func (s *Scenario) Foreign() (percent float64) {
+	for _, side := range append([]*Side{s.Engine, s.Floor}, s.Others...) {
+		if side == nil {
+			continue
+		}
+		for _, m := range side.Rounds {
+			percent = max(percent, m.ForeignPercent)
 		}
 	}
 	return percent

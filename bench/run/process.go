@@ -141,6 +141,14 @@ func (p *Process) Stop(patience time.Duration) error {
 	return p.await(patience)
 }
 
+// Signal sends it a signal; an error says that it has ended.
+func (p *Process) Signal(s os.Signal) error {
+	if err := p.cmd.Process.Signal(s); err != nil {
+		return fmt.Errorf("signal the %s: %w", p.Name, err)
+	}
+	return nil
+}
+
 // Kill ends it at once (SIGKILL).
 func (p *Process) Kill() {
 	_ = p.cmd.Process.Kill()

@@ -204,7 +204,7 @@ func (b *Bench) results(s *Scenario, all []*contestant, size Size) []*result.Sce
 				r.Others = append(r.Others, side)
 			}
 		}
-		if busy := foreign(r); busy > noisy {
+		if busy := r.Foreign(); busy > noisy {
 			r.Notes = append(r.Notes, fmt.Sprintf("other processes took more than %d %% of the CPU meanwhile: figures are noisy", about(busy)))
 		}
 		r.Judge(res.Goals, b.Quick)
@@ -228,19 +228,6 @@ func about(percent float64) int {
 		}
 	}
 	return noisy
-}
-
-// foreign is the most that others took of the CPU in any round.
-func foreign(s *result.Scenario) (percent float64) {
-	for _, side := range append([]*result.Side{s.Engine, s.Floor}, s.Others...) {
-		if side == nil {
-			continue
-		}
-		for _, m := range side.Rounds {
-			percent = max(percent, m.ForeignPercent)
-		}
-	}
-	return percent
 }
 
 // fit makes a scenario smaller whose targets hold a connection each, if the limit of

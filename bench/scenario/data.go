@@ -19,6 +19,9 @@ type population struct {
 	targets int
 	// hosts that they share; targets if each has its own.
 	hosts int
+	// hot is how many of them, from the first on, share one host; the others have
+	// their own.
+	hot int
 	// scheme is that of webhooks; smtp and smpp are for mailboxes and phones.
 	scheme string
 }
@@ -32,6 +35,9 @@ const (
 
 // addresses are where the targets are, the warm ones included.
 func (p population) addresses() sink.Addresses {
+	if p.hot > 0 {
+		return sink.Addresses{Hosts: 1 + p.targets - p.hot + warmTargets, Hot: p.hot}
+	}
 	if p.hosts == p.targets {
 		return sink.Addresses{Hosts: p.targets + warmTargets}
 	}
@@ -43,7 +49,7 @@ func (p population) addresses() sink.Addresses {
 func (r *Rig) prepare(ctx context.Context, p population) (folder string, imported time.Duration, err error) {
 	kept, ok := r.data[p]
 	if !ok {
-		kept = filepath.Join(r.Folder, fmt.Sprintf("targets-%d-%d-%s", p.targets, p.hosts, p.scheme))
+		kept = filepath.Join(r.Folder, fmt.Sprintf("targets-%d-%d-%d-%s", p.targets, p.hosts, p.hot, p.scheme))
 		begun := time.Now()
 		if err := r.populate(ctx, p, kept); err != nil {
 			return "", 0, errors.Join(err, os.RemoveAll(kept))

@@ -18,6 +18,9 @@ import (
 type fanout struct {
 	scheme string
 	mix    peer.Mix
+	// hot is how many targets, from the first on, share one host; they alone behave
+	// as mix says then.
+	hot int
 	// config is added to the engine's.
 	config string
 	broker bool
@@ -49,11 +52,18 @@ func (f *fanout) sequences() int {
 
 // answers reports whether a target answers 2xx sooner or later; the others can't be
 // lost.
-func (f *fanout) answers(n int) bool { return f.mix.Behaviour(n).Status(math.MaxInt) == 200 }
+func (f *fanout) answers(n int) bool { return f.behaviour(n).Status(math.MaxInt) == 200 }
 
 // healthy reports whether a target answers 2xx at once, or after the hold: latency
 // and throughput are theirs.
-func (f *fanout) healthy(n int) bool { return f.mix.Behaviour(n).Kind == peer.OK }
+func (f *fanout) healthy(n int) bool { return f.behaviour(n).Kind == peer.OK }
+
+func (f *fanout) behaviour(n int) peer.Behaviour {
+	if f.hot > 0 && n > f.hot {
+		return peer.Behaviour{}
+	}
+	return f.mix.Behaviour(n)
+}
 
 // phase is what one step of one sender came to.
 type phase struct {
@@ -66,7 +76,7 @@ type phase struct {
 
 // engine does the work with the engine, once.
 func (f *fanout) engine(ctx context.Context, r *Rig, size Size) (_ Found, err error) {
-	p := population{size.Targets, size.Hosts, f.scheme}
+	p := population{targets: size.Targets, hosts: size.Hosts, hot: f.hot, scheme: f.scheme}
 	queue, err := r.queue(ctx, f.broker)
 	if err != nil {
 		return nil, err

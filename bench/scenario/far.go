@@ -28,7 +28,11 @@ func (r *Rig) startSink(ctx context.Context, p population, sequences int, mix pe
 	args := []string{"sink", "--port", strconv.Itoa(r.port), "--targets", strconv.Itoa(p.targets + warmTargets),
 		"--sequences", strconv.Itoa(sequences), "--hosts", strconv.Itoa(at.Hosts)}
 	if len(mix.Shares) > 0 || mix.Hold > 0 {
-		args = append(args, "--mixed", strconv.Itoa(p.targets), "--mix", mix.String(), "--hold", mix.Hold.String())
+		mixed := p.targets
+		if p.hot > 0 {
+			mixed = p.hot
+		}
+		args = append(args, "--hot", strconv.Itoa(p.hot), "--mixed", strconv.Itoa(mixed), "--mix", mix.String(), "--hold", mix.Hold.String())
 	}
 	if at.Shared {
 		args = append(args, "--shared")

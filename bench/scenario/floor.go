@@ -107,7 +107,7 @@ type webhookFloor struct {
 // deliveries are: a floor that cheats shows nothing.
 func (w webhookFloor) floor() Floor {
 	return Floor{w.name, func(ctx context.Context, r *Rig, size Size) (_ *result.Measurement, err error) {
-		p := population{size.Targets, size.Hosts, w.scheme}
+		p := population{targets: size.Targets, hosts: size.Hosts, scheme: w.scheme}
 		far, err := r.startSink(ctx, p, w.sequences(size), w.mix)
 		if err != nil {
 			return nil, err

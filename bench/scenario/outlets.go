@@ -32,7 +32,7 @@ const outletPatience = 3 * time.Minute
 // took: to the last arrival, or to the last outcome in the ledger. accepted is when the
 // event was.
 func (o *outlet) tell(ctx context.Context, r *Rig, targets int) (m *result.Measurement, accepted time.Time, err error) {
-	folder, _, err := r.prepare(ctx, population{targets, targets, o.channel})
+	folder, _, err := r.prepare(ctx, population{targets: targets, hosts: targets, scheme: o.channel})
 	if err != nil {
 		return nil, accepted, err
 	}

@@ -30,7 +30,7 @@ func planning() Scenario {
 const planPatience = 5 * time.Minute
 
 func plan(ctx context.Context, r *Rig, size Size) (_ Found, err error) {
-	folder, _, err := r.prepare(ctx, population{size.Targets, size.Hosts, "http"})
+	folder, _, err := r.prepare(ctx, population{targets: size.Targets, hosts: size.Hosts, scheme: "http"})
 	if err != nil {
 		return nil, err
 	}

@@ -13,17 +13,28 @@ type Addresses struct {
 	// Hosts is how many addresses there are: target n lives at host
 	// 1 + (n-1) mod Hosts.
 	Hosts int
+	// Hot is how many targets, from the first on, all live at host 1; those after
+	// them share the hosts from the second on.
+	Hot int
 	// Shared takes the addresses for hosts of many targets, 127.0.1.1 and up,
 	// instead of those for hosts of one, 127.1.0.1 and up.
 	Shared bool
 }
 
 func (a Addresses) valid() bool {
-	return a.Hosts >= 1 && a.Hosts <= peer.MaxTargets && (!a.Shared || a.Hosts <= peer.MaxShared)
+	return a.Hosts >= 1 && (a.Hot == 0 || a.Hosts >= 2) && a.Hosts <= peer.MaxTargets && (!a.Shared || a.Hosts <= peer.MaxShared)
 }
 
 // host returns the number of a target's host.
-func (a Addresses) host(target int) int { return (target-1)%a.Hosts + 1 }
+func (a Addresses) host(target int) int {
+	switch {
+	case a.Hot == 0:
+		return (target-1)%a.Hosts + 1
+	case target <= a.Hot:
+		return 1
+	}
+	return (target-a.Hot-1)%(a.Hosts-1) + 2
+}
 
 // address returns that of a host.
 func (a Addresses) address(host int) netip.Addr {

@@ -21,6 +21,7 @@ type Command struct {
 	Sequences int           `default:"1" help:"How many updates each may get."`
 	Hosts     int           `required:"" help:"How many addresses the targets share."`
 	Shared    bool          `help:"Take the addresses for hosts of many targets."`
+	Hot       int           `help:"How many targets, from the first on, live at one address."`
 	Mixed     int           `help:"How many targets, from the first on, behave as --mix and --hold say; the others answer 200 at once."`
 	Mix       string        `help:"Who behaves how, as tocsin demo --mix."`
 	Hold      time.Duration `help:"Healthy targets answer after this."`
@@ -37,7 +38,7 @@ func (c *Command) Run(ctx context.Context, out io.Writer) (err error) {
 		return err
 	}
 	mix.Hold = c.Hold
-	o := Options{Port: c.Port, Targets: c.Targets, Sequences: c.Sequences, Mix: mix, Mixed: c.Mixed, Addresses: Addresses{Hosts: c.Hosts, Shared: c.Shared}}
+	o := Options{Port: c.Port, Targets: c.Targets, Sequences: c.Sequences, Mix: mix, Mixed: c.Mixed, Addresses: Addresses{Hosts: c.Hosts, Hot: c.Hot, Shared: c.Shared}}
 	if c.CA != "" {
 		if o.TLS, err = NewTLS(o.Addresses, c.CA); err != nil {
 			return err

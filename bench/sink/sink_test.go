@@ -265,6 +265,28 @@ func TestSharedHosts(t *testing.T) {
 	}
 }
 
+func TestAHotHost(t *testing.T) {
+	at := Addresses{Hosts: 3, Hot: 4}
+	for target, want := range []int{0, 1, 1, 1, 1, 2, 3, 2} {
+		if got := at.host(target); target > 0 && got != want {
+			t.Errorf("target %d is at host %d, want %d", target, got, want)
+		}
+	}
+	if (Addresses{Hosts: 1, Hot: 1}).valid() {
+		t.Error("there is no host for those who don't share one")
+	}
+	s := start(t, Options{Targets: 7, Sequences: 1, Addresses: at})
+	c := dial(t, s, 4)
+	for _, n := range []int{1, 4} {
+		if status := c.send(n, 1); status != 200 {
+			t.Errorf("target %d answered %d at the hot host", n, status)
+		}
+	}
+	if status := c.send(5, 1); status != 400 {
+		t.Errorf("a target that is not there answered %d", status)
+	}
+}
+
 func TestTLSIsVerifiedAndResumed(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "ca.pem")
 	at := Addresses{Hosts: 2}

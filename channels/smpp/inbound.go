@@ -187,6 +187,7 @@ func (a *account) handler(in *inbound) func(context.Context) error {
 			err := a.config.Receipt(ctx, r)
 			switch {
 			case err == nil:
+				a.orphans.found(r.MessageID)
 				a.receipts.Add(1)
 			case errors.Is(err, ErrUnknown) && a.orphans.giveUp(r.MessageID, time.Now()):
 				a.strays.Add(1)

@@ -12,6 +12,8 @@ const (
 	// was lost, or that somebody else sent by the same account.
 	orphanTime = 10 * time.Minute
 	// maxOrphans is how many are remembered; with more, all get their time anew.
+	// Most receipts that are put off are of messages whose result is on its way to
+	// the ledger: were these not forgotten once they are found, they would fill it.
 	maxOrphans = 10_000
 )
 
@@ -36,4 +38,11 @@ func (o *orphans) giveUp(id string, now time.Time) bool {
 		return true
 	}
 	return false
+}
+
+// found forgets a receipt that was put off and whose message is known by now.
+func (o *orphans) found(id string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.since, id)
 }

@@ -211,6 +211,43 @@ func TestReceiptsOfUnknownMessagesAreTakenInTheEnd(t *testing.T) {
 	}
 }
 
+// A receipt may overtake the result of its message: it is put off once and found the
+// next time. What is remembered of it ends then, so that ordinary traffic does not
+// fill the room of those that stay unknown.
+func TestReceiptsThatAreFoundAreForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var calls atomic.Int32
+		answered := make(chan pdu.Status)
+		c := piped(t, func(c *Config) {
+			c.EnquireLink = time.Hour // this centre answers none
+			c.Receipt = func(context.Context, Receipt) error {
+				if calls.Add(1) == 1 {
+					return fmt.Errorf("recording: %w", ErrUnknown)
+				}
+				return nil
+			}
+		}, func(_ int, c *centre) {
+			c.accept()
+			for range 2 {
+				c.write(deliverSM(esmReceipt, "id:7 stat:DELIVRD", 1))
+				f, _ := c.next(pdu.DeliverSMRespID)
+				answered <- f.status
+			}
+			c.takeAll()
+		})
+		for i, want := range []pdu.Status{statusTemporaryError, 0} {
+			if status := <-answered; status != want {
+				t.Errorf("answer %d: %#x; want %#x", i, status, want)
+			}
+		}
+		for _, a := range c.accounts {
+			if len(a.orphans.since) > 0 {
+				t.Errorf("%v is remembered", a.orphans.since)
+			}
+		}
+	})
+}
+
 func TestOptOuts(t *testing.T) {
 	for text, want := range map[string]bool{
 		"STOP": true, " stop.\n": true, "\"Stop\"!": true, "Unsubscribe": true, "opt  out": true, "ARRÊT": true, "Стоп": true,

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"log/slog"
 	"runtime"
 	"runtime/debug"
 )
@@ -18,7 +19,7 @@ type configCheckCommand struct {
 
 // Help is shown by --help.
 func (*configCheckCommand) Help() string {
-	return `Reads the file, the defaults and the TOCSIN_ environment exactly as serve does, and the templates and keys that ` +
+	return `Reads the file, the defaults and the TOCSIN_ environment exactly as serve does, and the templates, keys and certificates that ` +
 		`they name, reports everything at fault with its line, and prints what would be in force, without secrets. Nothing is ` +
 		`connected to.
 
@@ -35,6 +36,9 @@ func (c *configCheckCommand) Run(p *program) error {
 		return err
 	}
 	if err := newOutlets(cfg).check(); err != nil {
+		return err
+	}
+	if _, err := controlTLS(cfg, slog.New(slog.DiscardHandler)); err != nil {
 		return err
 	}
 	if !c.Quiet {

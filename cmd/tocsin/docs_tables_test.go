@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -84,6 +85,18 @@ func TestDocumentedConfigurations(t *testing.T) {
 	if err := os.WriteFile(file, []byte(readme[0].text), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	for i, f := range fences(readDoc(t, "docs/intake.md")) {
+		if f.language != "yaml" || strings.HasPrefix(f.text, "route:") {
+			continue
+		}
+		name := filepath.Join(t.TempDir(), fmt.Sprintf("intake-%d.yaml", i))
+		if err := os.WriteFile(name, []byte(f.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := config.Load(name, environ); err != nil {
+			t.Error(err)
+		}
+	}
 	for _, name := range []string{file, filepath.Join("..", "..", "docs", "samples", "tocsin.yaml")} {
 		if _, err := config.Load(name, environ); err != nil {
 			t.Error(err)
@@ -141,6 +154,9 @@ func TestDocumentedDefaults(t *testing.T) {
 				texts := make([]string, len(value))
 				for i, v := range value {
 					texts[i] = fmt.Sprint(v)
+					if entry, ok := v.(map[string]any); ok {
+						texts[i] = inFlow(entry)
+					}
 				}
 				defaults[prefix+key] = "[" + strings.Join(texts, ", ") + "]"
 			default:
@@ -172,11 +188,20 @@ func TestDocumentedDefaults(t *testing.T) {
 	}
 }
 
+// inFlow writes keys and values as YAML has them on one line.
+func inFlow(entry map[string]any) string {
+	var list []string
+	for _, key := range slices.Sorted(maps.Keys(entry)) {
+		list = append(list, fmt.Sprintf("%s: %v", key, entry[key]))
+	}
+	return "{" + strings.Join(list, ", ") + "}"
+}
+
 // TestDocumentedReceiver reads the receiver for Alertmanager as its YAML.
 func TestDocumentedReceiver(t *testing.T) {
 	var receiver string
-	for _, f := range fences(section(t, readDoc(t, "docs/producers.md"), "## Alertmanager")) {
-		if f.language == "yaml" {
+	for _, f := range fences(section(t, readDoc(t, "docs/intake.md"), "## Alertmanager")) {
+		if f.language == "yaml" && strings.HasPrefix(f.text, "route:") {
 			receiver = f.text
 		}
 	}

@@ -224,7 +224,7 @@ func TestReadmeCommands(t *testing.T) {
 // text shows next is the one that has to come.
 func TestDocumentedRequests(t *testing.T) {
 	e := startDocsEngine(t, "")
-	all := slices.Concat(fences(readDoc(t, "docs/producers.md")), fences(readDoc(t, "docs/targets.md")))
+	all := slices.Concat(fences(readDoc(t, "docs/producers.md")), fences(readDoc(t, "docs/intake.md")), fences(readDoc(t, "docs/targets.md")))
 	tried := 0
 	for i, f := range all {
 		if f.language != "sh" || !strings.HasPrefix(f.text, "curl ") {
@@ -251,7 +251,7 @@ func TestDocumentedRoutes(t *testing.T) {
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	route := regexp.MustCompile("`(GET|POST|PATCH|DELETE) (/[A-Za-z0-9/.]+)")
 	asked := make(map[string]bool)
-	for _, name := range []string{"README.md", "docs/producers.md", "docs/targets.md", "docs/webhooks.md", "docs/operations.md", "CHANGELOG.md"} {
+	for _, name := range []string{"README.md", "docs/producers.md", "docs/intake.md", "docs/targets.md", "docs/webhooks.md", "docs/operations.md", "CHANGELOG.md"} {
 		for _, match := range route.FindAllStringSubmatch(readDoc(t, name), -1) {
 			if asked[match[0]] {
 				continue

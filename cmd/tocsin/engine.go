@@ -22,12 +22,15 @@ import (
 
 	"github.com/tocsin/tocsin/dispatcher"
 	"github.com/tocsin/tocsin/incident"
+	"github.com/tocsin/tocsin/internal/caller"
+	"github.com/tocsin/tocsin/internal/cases"
 	"github.com/tocsin/tocsin/internal/config"
 	"github.com/tocsin/tocsin/internal/doctor"
 	"github.com/tocsin/tocsin/internal/egress"
 	"github.com/tocsin/tocsin/internal/feeds"
 	"github.com/tocsin/tocsin/internal/gateway"
 	"github.com/tocsin/tocsin/internal/public"
+	"github.com/tocsin/tocsin/internal/senders"
 	"github.com/tocsin/tocsin/internal/sqlitedb"
 	"github.com/tocsin/tocsin/internal/store"
 	storesqlite "github.com/tocsin/tocsin/internal/store/sqlite"
@@ -62,6 +65,10 @@ func runEngine(ctx context.Context, cfg *config.Config, stderr io.Writer) (err e
 		log.Info("Go is told of the memory limit; GOMEMLIMIT sets another", "bytes", limit)
 	}
 	files, err := egress.RaiseFileLimit()
+	if err != nil {
+		return err
+	}
+	withTLS, err := controlTLS(cfg, log)
 	if err != nil {
 		return err
 	}
@@ -108,8 +115,12 @@ func runEngine(ctx context.Context, cfg *config.Config, stderr io.Writer) (err e
 	}
 
 	metrics := telemetry.New(telemetry.Options{
-		Version: version(), Groups: ways.groupNames(), Providers: slices.Sorted(maps.Keys(ways.named)), Log: log,
+		Version: version(), Groups: ways.groupNames(), Providers: slices.Sorted(maps.Keys(ways.named)), Sources: sourceNames(cfg), Log: log,
 	})
+	callers, err := caller.New(caller.Options{Sources: cfg.Callers(), Refused: metrics.CallerRefused, Log: log})
+	if err != nil {
+		return usageError(err)
+	}
 	producers := &callbacks{webhooks: out[incident.ChannelWebhook], policy: dialer.Policy, secrets: cfg.Callback.Secrets}
 	engine, err := dispatcher.New(dispatcherOptions(cfg, ways, budget.Limit()), dispatcher.Ports{
 		Ledger: ledger, Queue: queues, Intake: queues, Channels: out, Callbacks: producers, Meter: metrics, Log: log,
@@ -125,9 +136,14 @@ func runEngine(ctx context.Context, cfg *config.Config, stderr io.Writer) (err e
 			BrokerConnected: queues.connected(),
 		}
 	})
+	alerts, err := senders.NewAlertmanager(cfg.Alerts.Mapping())
+	if err != nil {
+		return usageError(fmt.Errorf("alerts: %w", err))
+	}
+	keeper := cases.New(ledger, queues, cases.Options{Rules: cfg.Lifecycle.Rules(), KeepAudit: cfg.Audit.Keep, Log: log})
 	control := gateway.New(gateway.Deps{
-		Intake: queues, Targets: feedTargets{ledger, published.Changed}, History: ledger, Engine: engine, Meter: metrics,
-		CheckTarget: ways.checkTarget, CheckCallback: producers.Check, Groups: ways.groups, Policy: ways.limits,
+		Intake: queues, Lifecycle: keeper, Alerts: alerts.Reports, Targets: feedTargets{ledger, published.Changed}, History: ledger, Engine: engine, Meter: metrics,
+		CheckTarget: ways.checkTarget, Callers: callers, CheckCallback: producers.Check, Groups: ways.groups, Policy: ways.limits,
 		WebhookProvider: ways.webhookProvider,
 		Depths:          queues.measure, Metrics: metrics.Handler(), Log: log, Ended: metrics.Ended,
 		Connections: func() (used, most int) { return budget.Used(), budget.Limit() },
@@ -145,9 +161,10 @@ func runEngine(ctx context.Context, cfg *config.Config, stderr io.Writer) (err e
 	}
 	ctx, running := newWork(ctx)
 	running.run(ctx, "engine", engine.Run)
+	running.run(ctx, "lifecycle", keeper.Run)
 	running.run(ctx, "feeds", func(ctx context.Context) error { published.Run(ctx); return nil })
 	running.run(ctx, "live page", control.Run)
-	running.run(ctx, "control listener", serveControl(gateway.NewServer(routes, log), gateway.Limit(listener)))
+	running.run(ctx, "control listener", serveControl(gateway.NewServer(routes, log), withTLS(gateway.Limit(listener))))
 	if cfg.PublicListen != "" {
 		public, err := net.Listen("tcp", cfg.PublicListen)
 		if err != nil {

@@ -287,6 +287,8 @@ func (o *outlets) publicURL() string {
 		return o.cfg.PublicURL
 	case o.cfg.PublicListen != "":
 		return "http://" + o.cfg.PublicListen
+	case o.cfg.TLS.On():
+		return "https://" + o.cfg.Listen
 	}
 	return "http://" + o.cfg.Listen
 }

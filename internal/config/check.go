@@ -25,6 +25,8 @@ func (c *Config) check(f *faults) {
 	if !deploymentName.MatchString(c.Deployment) || slices.Contains(takenNames, c.Deployment) {
 		f.at("deployment", "must be 1 to 40 of a-z 0-9 -, beginning with a letter or digit, and none of %s", strings.Join(takenNames, ", "))
 	}
+	c.checkTLS(f)
+	c.checkSources(f)
 	c.checkServices(f)
 	c.checkEgress(f)
 	c.checkHosts(f)
@@ -40,6 +42,7 @@ func (c *Config) check(f *faults) {
 		f.at("retry.base", "must not be more than retry.cap")
 	}
 	c.checkCallback(f)
+	c.checkLifecycle(f)
 	c.checkAvailable(f)
 }
 
@@ -76,11 +79,7 @@ var (
 )
 
 func (c *Config) checkListeners(f *faults) {
-	for i, token := range c.Tokens {
-		if len(token) < 16 || !bearer.MatchString(token) {
-			f.at(fmt.Sprintf("tokens[%d]", i), "must be at least 16 letters, digits or . _ ~ + / -")
-		}
-	}
+	checkTokens(f, "tokens", c.Tokens)
 	switch host, ok := splitListen(c.Listen); {
 	case !ok:
 		f.at("listen", `must be an address and a port, such as "127.0.0.1:8080"`)
@@ -96,6 +95,14 @@ func (c *Config) checkListeners(f *faults) {
 		f.at("public_listen", `must be an address and a port, such as "0.0.0.0:8081", or empty`)
 	case c.PublicListen == c.Listen:
 		f.at("public_listen", "must differ from listen; leave it empty to serve feeds there")
+	}
+}
+
+func checkTokens(f *faults, key string, tokens []string) {
+	for i, token := range tokens {
+		if len(token) < 16 || !bearer.MatchString(token) {
+			f.at(fmt.Sprintf("%s[%d]", key, i), "must be at least 16 letters, digits or . _ ~ + / -")
+		}
 	}
 }
 

@@ -43,6 +43,11 @@ type Config struct {
 	// Tokens are the bearer tokens of the control API (RFC 6750), each of at
 	// least 16 characters. Empty means no token is asked for.
 	Tokens []string `yaml:"tokens"`
+	// TLS is what Listen speaks; without it that is plain HTTP.
+	TLS TLS `yaml:"tls"`
+	// Sources are those who may send to routes of the intake without a token, by
+	// unique names.
+	Sources []Source `yaml:"sources"`
 	// Deployment names this engine on the broker: 1 to 40 of a-z 0-9 -,
 	// beginning with a letter or digit.
 	Deployment string `yaml:"deployment"`
@@ -62,6 +67,10 @@ type Config struct {
 	Retry Retry  `yaml:"retry"`
 	// Callback is how producers are told that an update is complete.
 	Callback Callback `yaml:"callback"`
+	// Alerts is what Alertmanager's alerts mean.
+	Alerts    Alerts    `yaml:"alerts"`
+	Lifecycle Lifecycle `yaml:"lifecycle"`
+	Audit     Audit     `yaml:"audit"`
 }
 
 // Egress says where connections may go.
@@ -159,7 +168,7 @@ func Default() *Config {
 func bare() *Config {
 	return &Config{
 		Listen: "127.0.0.1:8080", Data: "./data", Queue: Embedded, Store: Embedded, Rates: Local,
-		Tokens: []string{}, Deployment: "default", Admission: 50_000,
+		Tokens: []string{}, Sources: []Source{}, Deployment: "default", Admission: 50_000,
 		Egress: Egress{Allow: []string{}, Deny: []string{}, Ports: []int{80, 443, 8443},
 			Source: []netip.Addr{}, Gate: 256, Sessions: egress.DefaultSessions},
 		Webhook: Webhook{Hosts: map[string]HostLimits{}, HostLimits: HostLimits{Rate: 100, Window: 64,
@@ -171,11 +180,16 @@ func bare() *Config {
 		SMPP: []SMPP{}, RSS: RSS{Title: "Status", Entries: 50},
 		Retry:    Retry{Base: 2 * time.Second, Cap: time.Hour, ExpiresAfter: 24 * time.Hour},
 		Callback: Callback{Secrets: []string{}},
+		Alerts:   defaultAlerts(), Lifecycle: defaultLifecycle(), Audit: Audit{Keep: 365 * 24 * time.Hour},
 	}
 }
 
 // fill derives what was left out from what was said.
 func (c *Config) fill() {
+	for i := range c.Sources {
+		c.Sources[i].fill()
+	}
+	c.Lifecycle.fill()
 	c.Webhook.inherit(HostLimits{})
 	for name, limits := range c.Webhook.Hosts {
 		limits.inherit(c.Webhook.HostLimits)

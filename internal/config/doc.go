@@ -12,8 +12,8 @@
 // environment, then the command line; the later one wins.
 //
 // In the environment a key is TOCSIN_ and its path in capitals, joined by "_":
-// TOCSIN_RETRY_BASE. Lists are separated by commas. Lists of relays and the
-// limits of single webhook hosts have no such name; use ${VAR} in the file. A
+// TOCSIN_RETRY_BASE. Lists are separated by commas. Lists of relays and
+// sources and the limits of single webhook hosts have no such name; use ${VAR} in the file. A
 // variable that begins so and is neither a key's, nor used by the file, nor ours
 // for something else, is a fault.
 package config

@@ -217,6 +217,28 @@ func TestProblems(t *testing.T) {
 		{"rss authority", "rss: {authority: \"a b\"}", "rss.authority: must be a host name"},
 		{"smpp country", "smpp: [{name: a, url: \"smpp://u:p@h\", source: A, country: \"+49\"}]", "smpp[0].country: must be a calling code"},
 		{"smpp source", "smpp: [{name: a, url: smpp://h, source: STATUS PAGE LONG}]", "smpp[0].source: must be up to 11"},
+		{"tls key", "tls: {cert: c}", "tls.key: must name the key"},
+		{"tls cert", "tls: {key: k}", "tls.cert: must name the certificate"},
+		{"tls clients", "tls: {client_ca: c}", "tls.client_ca: needs tls.cert and tls.key"},
+		{"source name", "sources: [{name: A, routes: [alerts], networks: [10.0.0.0/8]}]", "sources[0].name: must be 1 to 32"},
+		{"source name taken", "sources: [{name: tokens, routes: [alerts], networks: [10.0.0.0/8]}]", "sources[0].name: is used twice, or is one of tokens, several and other"},
+		{"source twice", "sources: [{name: a, routes: [alerts], networks: [10.0.0.0/8]}, {name: a, routes: [alerts], networks: [10.0.0.0/8]}]", "sources[1].name: is used twice"},
+		{"source routes", "sources: [{name: a, networks: [10.0.0.0/8]}]", "sources[0].routes: must name what it may send to: events, alerts"},
+		{"source route", "sources: [{name: a, routes: [alerts, targets], networks: [10.0.0.0/8]}]", "tocsin.yaml:1:38: sources[0].routes[1]: must be one of events, alerts, once"},
+		{"source route twice", "sources: [{name: a, routes: [alerts, alerts], networks: [10.0.0.0/8]}]", "sources[0].routes[1]: must be one of"},
+		{"source asks nothing", "sources: [{name: a, routes: [alerts]}]", "sources[0]: must ask for something"},
+		{"source token", "sources: [{name: a, routes: [alerts], bearer: [short]}]", "sources[0].bearer[0]: must be at least 16"},
+		{"source network", "sources: [{name: a, routes: [alerts], networks: [10.0.0.1/8]}]", "sources[0].networks[0]: must be an address or a network in CIDR form"},
+		{"source everyone", "sources: [{name: a, routes: [alerts], networks: [0.0.0.0/0]}]", "sources[0].networks[0]: must not be everyone"},
+		{"source certificate", "tls: {cert: c, key: k, client_ca: a}\nsources: [{name: a, routes: [alerts], certificates: [am]}]", "sources[0].certificates[0]: must be dns:, uri:, email: or cn:"},
+		{"source without authority", "tls: {cert: c, key: k}\nsources: [{name: a, routes: [alerts], certificates: [cn:am]}]", "sources[0].certificates: needs tls.client_ca"},
+		{"source form", "sources: [{name: a, routes: [alerts], hmac: {form: slack, secrets: [0123456789abcdef]}}]", "sources[0].hmac.form: must be one of standard, github, grafana"},
+		{"source without form", "sources: [{name: a, routes: [alerts], networks: [10.0.0.0/8], hmac: {secrets: [0123456789abcdef]}}]", "sources[0].hmac.form: must be one of"},
+		{"source without secret", "sources: [{name: a, routes: [alerts], hmac: {form: github}}]", "sources[0].hmac.secrets: must have 1 to 5 entries"},
+		{"source secret", "sources: [{name: a, routes: [alerts], hmac: {form: github, secrets: [short]}}]", "sources[0].hmac.secrets[0]: must be at least 16 characters"},
+		{"source standard secret", "sources: [{name: a, routes: [alerts], hmac: {form: standard, secrets: [0123456789abcdef]}}]", "sources[0].hmac.secrets[0]: must be whsec_"},
+		{"source header", "sources: [{name: a, routes: [alerts], hmac: {form: grafana, secrets: [0123456789abcdef]}}]", "sources[0].hmac.timestamp_header: must be the header"},
+		{"source header too much", "sources: [{name: a, routes: [alerts], hmac: {form: github, secrets: [0123456789abcdef], timestamp_header: X}}]", "sources[0].hmac.timestamp_header: must be left out"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			_, err := load(t, tc.yaml, noEnv)
@@ -280,6 +302,7 @@ func TestUnknownVariables(t *testing.T) {
 		"TOCSIN_Listen=127.0.0.1:1":      "TOCSIN_Listen: is not the variable of any key; did you mean TOCSIN_LISTEN?",
 		"TOCSIN_WEBHOOK_TIME_OUT=hush":   "did you mean TOCSIN_WEBHOOK_TIMEOUT?",
 		"TOCSIN_SMTP_PASSWORD=hush":      "TOCSIN_SMTP_PASSWORD: is not a setting: smtp can only be set in the file, where ${TOCSIN_SMTP_PASSWORD} may",
+		"TOCSIN_SOURCES_KEY=hush":        "sources can only be set in the file",
 		"TOCSIN_SMPP=hush":               "smpp can only be set in the file",
 		"TOCSIN_WEBHOOK_HOSTS=hush":      "webhook.hosts can only be set in the file",
 		"TOCSIN_SOMETHING_ELSE=hush":     "TOCSIN_SOMETHING_ELSE: is not the variable of any key, and the file does not use it",
@@ -340,6 +363,7 @@ rates: redis://:hush@r/0
 smtp: [{name: a, url: "smtp://u:hush@h:587", from: a@b.example}]
 smpp: [{name: a, url: "smpp://u:hush@h:2775", source: A}]
 callback: {secrets: [hush]}
+sources: [{name: a, bearer: [hush], hmac: {form: x, secrets: [hush]}}]
 webhook: {rate: hush, hosts: {a.example: {rate: 5000/h}}}
 `
 	_, err := load(t, yaml, noEnv)
@@ -349,9 +373,10 @@ webhook: {rate: hush, hosts: {a.example: {rate: 5000/h}}}
 	c, f := bare(), newFaults()
 	(&decoder{faults: f}).document([]byte(yaml), c)
 	var log strings.Builder
-	slog.New(slog.NewTextHandler(&log, nil)).Info("config", "config", c, "smtp", c.SMTP, "smpp", c.SMPP, "callback", c.Callback)
+	slog.New(slog.NewTextHandler(&log, nil)).Info("config", "config", c, "smtp", c.SMTP, "smpp", c.SMPP, "callback", c.Callback, "sources", c.Sources)
 	for name, text := range map[string]string{"Redacted": c.Redacted(), "%v": fmt.Sprintf("%v", c), "%+v": fmt.Sprintf("%+v", *c),
 		"%#v": fmt.Sprintf("%#v %#v", *c, c), "log": log.String(), "relays": fmt.Sprintf("%v %+v %#v", c.SMTP, c.SMPP[0], c.SMPP),
+		"sources":  fmt.Sprintf("%v %+v %#v %v %#v", c.Sources, c.Sources[0], c.Sources, c.Sources[0].HMAC, c.Sources[0].HMAC),
 		"callback": fmt.Sprintf("%v %+v %#v", c.Callback, c.Callback, c.Callback)} {
 		if strings.Contains(text, "hush") {
 			t.Errorf("%s shows a secret:\n%s", name, text)
@@ -400,6 +425,8 @@ mail: {templates: /etc/tocsin/mail, final_timeout: 90s}
 smtp: [{name: a, url: "smtps://h", from: a@b.example, dkim: {selector: s, key_file: k, domain: b.example}}]
 smpp: [{name: b, url: "smpp://u@h", source: "+14155550123", message_payload: true, country: "49"}]
 retry: {base: 1500ms}
+tls: {cert: c, key: k, client_ca: a}
+sources: [{name: c, routes: [alerts, events], networks: [10.0.0.0/8, "::1"], certificates: ["dns:am.example.com"]}]
 `, noEnv)
 	printed := strings.Replace(c.Redacted(), "- xxxxx\n", "- xxxxxxxxxxxxxxxxxxxxx\n", 1)
 	again := mustLoad(t, printed, noEnv)
@@ -437,7 +464,7 @@ func FuzzLoad(f *testing.F) {
 			return
 		}
 		again, err := parse([]byte(c.Redacted()), "again.yaml", nil, nil)
-		if len(c.Tokens) > 0 || len(c.Callback.Secrets) > 0 || c.Queue != Embedded || strings.Contains(c.Redacted(), "${") {
+		if len(c.Tokens) > 0 || len(c.Sources) > 0 || len(c.Callback.Secrets) > 0 || c.Queue != Embedded || strings.Contains(c.Redacted(), "${") {
 			return // what is redacted can't be loaded as it is
 		}
 		if err != nil || !reflect.DeepEqual(c, again) {
@@ -451,13 +478,14 @@ func TestSecrets(t *testing.T) {
 tokens: [token-of-16-letters]
 queue: amqp://user:p%40ss@broker/
 smtp: [{name: a, url: "smtp://u:longer-p@relay", from: a@example.com}, {name: b, url: "smtp://relay", from: a@example.com}]
+sources: [{name: e, routes: [events], bearer: [source-token-16-l], hmac: {form: github, secrets: [source-secret-16-l]}}]
 smpp: [{name: c, url: "smpp://id:sms-pw@smsc", source: S}, {name: d, url: "smpp://id:@smsc", source: S}]
 `), "", nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	got := c.Secrets()
-	for _, want := range []string{"token-of-16-letters", "p@ss", "p%40ss", "longer-p", "sms-pw"} {
+	for _, want := range []string{"token-of-16-letters", "p@ss", "p%40ss", "longer-p", "sms-pw", "source-token-16-l", "source-secret-16-l"} {
 		if !slices.Contains(got, want) {
 			t.Errorf("%q is not one of %q", want, got)
 		}

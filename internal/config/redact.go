@@ -20,6 +20,11 @@ func (c Config) Redacted() string {
 	r := c
 	r.Queue, r.Store, r.Rates = redactURL(c.Queue), redactURL(c.Store), redactURL(c.Rates)
 	r.Tokens, r.Callback.Secrets = redactList(c.Tokens), redactList(c.Callback.Secrets)
+	r.Sources = slices.Clone(c.Sources)
+	for i := range r.Sources {
+		s := &r.Sources[i]
+		s.Bearer, s.HMAC.Secrets = redactList(s.Bearer), redactList(s.HMAC.Secrets)
+	}
 	r.SMTP, r.SMPP = slices.Clone(c.SMTP), slices.Clone(c.SMPP)
 	for i := range r.SMTP {
 		r.SMTP[i].URL = redactRelay(r.SMTP[i].URL)
@@ -94,9 +99,12 @@ func (a SMPP) String() string { return "smpp:" + a.Name }
 func (a SMPP) GoString() string { return a.String() }
 
 // Secrets returns what must not be shown of c, wherever it turns up: tokens, the secrets of
-// callbacks, and the passwords of URLs, plain and as a URL has them.
+// callbacks and sources, and the passwords of URLs, plain and as a URL has them.
 func (c *Config) Secrets() []string {
 	secrets := slices.Concat(c.Tokens, c.Callback.Secrets)
+	for _, s := range c.Sources {
+		secrets = slices.Concat(secrets, s.Bearer, s.HMAC.Secrets)
+	}
 	urls := []string{c.Queue, c.Store, c.Rates}
 	for i := range c.SMTP {
 		urls = append(urls, c.SMTP[i].URL)

@@ -419,7 +419,7 @@ func TestFault_21_FilesExhausted(t *testing.T) {
 func TestFault_33_MemoryLimit(t *testing.T) {
 	t.Parallel()
 	folder := memoryGroup(t, 150<<20)
-	tr := beginWith(t, "sqlite", "slow=100:500ms-1500ms", time.Hour, crowd, func(e *engine) {
+	tr := beginWith(t, "sqlite", "slow=100:500ms-1500ms", time.Hour, Crowd, func(e *engine) {
 		e.under = []string{"sh", "-c", `echo $$ > "$0/cgroup.procs" && exec "$@"`, folder}
 	})
 	if !strings.Contains(tr.engine.logged(), "told of the memory limit") {

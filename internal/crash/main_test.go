@@ -1,29 +1,3 @@
-// Package crash kills real processes and judges what is left by what the peers
-// received.
-//
-// An engine runs as anybody would run it, as a process of its own on real
-// sockets and a real disk. While updates of incidents go out to 2,000 targets,
-// the engine, or its broker, is killed at random moments, again and again.
-// Afterwards it must hold:
-//
-//   - A: every accepted (update, target) arrived or is closed in the ledger with
-//     a reason, and nobody was left untold who would have listened;
-//   - D: what was sent again is what a kill made the engine forget: requests that
-//     were in flight, or accepted but not committed;
-//   - O: nobody heard an older update after a newer one;
-//   - L: the ledger says what the receipts say;
-//   - C: the producer was told of every update's end, in the same words each time.
-//
-// The engine's binary is built without the race detector: the moments of a crash
-// are to be those of the process that is shipped, and SQLite under the detector
-// is many times slower. The tests' own side runs under it.
-//
-//	TOCSIN_CRASH_SEED   draws the same moments again, as parts of a fan-out's
-//	                    length; processes being what they are, not to the instant
-//	TOCSIN_CRASH_KILLS  kills so many times (20; the broker 10)
-//	TOCSIN_CRASH_ENGINE uses this binary instead of building one
-//
-// `go test -artifacts` keeps the engine's log and the receipts.
 package crash
 
 import (
@@ -36,13 +10,14 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 const engineVariable = "TOCSIN_CRASH_ENGINE"
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
+func TestMain(m *testing.M) { os.Exit(runTests(m)) }
 
-func run(m *testing.M) int {
+func runTests(m *testing.M) int {
 	if os.Getenv(engineVariable) == "" {
 		folder, err := os.MkdirTemp("", "tocsin-crash-")
 		if err == nil {
@@ -87,9 +62,25 @@ func goTool(args ...string) (string, error) {
 	return string(out), nil
 }
 
-// draw returns where the random moments come from, and logs how to have them
+// begin starts peers of that mix and an engine, and imports the targets. What is
+// published expires after a while.
+func begin(t *testing.T, queue, mix string, expiry time.Duration) *trial {
+	t.Helper()
+	return beginWith(t, queue, mix, expiry, Crowd, nil)
+}
+
+// beginWith does so with so many targets; change, if any, is asked before the
+// engine starts.
+func beginWith(t *testing.T, queue, mix string, expiry time.Duration, targets int, change func(*engine)) *trial {
+	t.Helper()
+	restOnEngine(t)
+	o := Options{Engine: os.Getenv(engineVariable), Queue: queue, Mix: mix, Expiry: expiry, Targets: targets, Seed: draw(t)}
+	return newTrial(t, o, change)
+}
+
+// draw returns what the random moments come from, and logs how to have them
 // again.
-func draw(t *testing.T) *rand.Rand {
+func draw(t *testing.T) uint64 {
 	t.Helper()
 	const variable = "TOCSIN_CRASH_SEED"
 	seed := rand.Uint64()
@@ -100,7 +91,7 @@ func draw(t *testing.T) *rand.Rand {
 		}
 	}
 	t.Logf("again with %s=%d", variable, seed)
-	return rand.New(rand.NewPCG(seed, 0))
+	return seed
 }
 
 // kills returns how often to kill.

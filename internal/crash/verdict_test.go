@@ -71,10 +71,10 @@ func TestVerdictOnSoundEvidence(t *testing.T) {
 	if v.duplicates != 4 {
 		t.Errorf("%d duplicates, want 4", v.duplicates)
 	}
-	for i, want := range []loss{
-		{cut: 1, recent: 1, forgotten: 1, oldest: 4 * time.Millisecond, duplicates: 2},
-		{recent: 1, forgotten: 1, oldest: time.Millisecond, duplicates: 1},
-		{cut: 1, duplicates: 1},
+	for i, want := range []Loss{
+		{Cut: 1, Recent: 1, Forgotten: 1, Oldest: 4 * time.Millisecond, Duplicates: 2},
+		{Recent: 1, Forgotten: 1, Oldest: time.Millisecond, Duplicates: 1},
+		{Cut: 1, Duplicates: 1},
 	} {
 		if v.losses[i] != want {
 			t.Errorf("kill %d cost %+v, want %+v", i+1, v.losses[i], want)

@@ -3,6 +3,7 @@ package doctor
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,10 +30,15 @@ const maxAnswer = 64 << 10
 
 // ask asks what listens on the control listener's address for its readiness.
 func (x *examination) ask(ctx context.Context) answer {
-	transport := &http.Transport{DisableKeepAlives: true}
+	scheme := "http"
+	if x.Config.TLS.On() {
+		scheme = "https"
+	}
+	// Whoever holds the address of this machine is asked; nothing is told to it.
+	transport := &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}
 	defer transport.CloseIdleConnections()
 	client := http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+reachable(x.Config.Listen)+"/readyz", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://"+reachable(x.Config.Listen)+"/readyz", nil)
 	if err != nil {
 		return answer{why: "its address can't be asked"}
 	}

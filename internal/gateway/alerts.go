@@ -1,39 +1,66 @@
 package gateway
 
 import (
+	"context"
+	"crypto/sha256"
 	"net/http"
 
-	"github.com/tocsin/tocsin/incident"
+	"github.com/tocsin/tocsin/internal/lifecycle"
 )
 
 // maxAlertsBytes bounds a notification of Alertmanager. It is larger than an
 // event, since a bad outage makes a large group, and no part of it gets far.
-const maxAlertsBytes = 4 << 20
+const maxAlertsBytes = 10 << 20
 
-// postAlerts takes a notification as one event for each page it concerns. If the
-// queue fails between two, Alertmanager sends all again and the first is known
-// by its update_id.
+// postAlerts takes a notification of Alertmanager, which gives up on a 429 and tries
+// again on a 503.
 func (g *gateway) postAlerts(w http.ResponseWriter, r *http.Request) error {
-	body, err := g.readBody(w, r, maxAlertsBytes)
+	return g.takeReports(w, r, sourceAlerts, maxAlertsBytes, g.Alerts)
+}
+
+// reported is the answer to what is durable.
+type reported struct {
+	Incidents []*receipt `json:"incidents"`
+	// HeldBack counts the firing signals that nobody is told of.
+	HeldBack int `json:"held_back,omitempty"`
+}
+
+// takeReports takes a body that read turns into reports. One that is the same as the
+// last of its groups is answered without being read.
+func (g *gateway) takeReports(w http.ResponseWriter, r *http.Request, source string, limit int64, read func([]byte) ([]*lifecycle.Report, error)) error {
+	body, done, err := g.readLarge(w, r, limit)
+	defer func() { done() }()
 	if err != nil {
 		return err
 	}
-	events, err := eventsOfAlerts(body)
+	digest := sha256.Sum256(append(body, source...))
+	if answers, known := g.Lifecycle.Recall(digest); known {
+		return writeJSON(w, http.StatusAccepted, reportedOf(answers))
+	}
+	reports, err := read(body)
 	if err != nil {
-		g.Meter.EventRefused(sourceAlerts, "invalid")
+		g.Meter.EventRefused(source, "invalid")
 		return err
 	}
-	answers := make([]*receipt, 0, len(events))
-	for _, e := range events {
-		native, err := incident.Encode(e)
-		if err != nil {
-			return err
-		}
-		answer, err := g.offer(r.Context(), e, native, sourceAlerts)
-		if err != nil {
-			return err
-		}
-		answers = append(answers, answer)
+	ctx, cancel := context.WithTimeout(r.Context(), g.opt.OfferTimeout)
+	defer cancel()
+	answers, err := g.Lifecycle.Report(ctx, digest, reports)
+	if err != nil {
+		g.Meter.EventRefused(source, "unavailable")
+		return err
 	}
-	return writeJSON(w, http.StatusAccepted, map[string]any{"incidents": answers})
+	return writeJSON(w, http.StatusAccepted, reportedOf(answers))
+}
+
+func reportedOf(answers []lifecycle.Answer) reported {
+	all := reported{Incidents: make([]*receipt, 0, len(answers))}
+	for _, a := range answers {
+		all.HeldBack += a.HeldBack
+		if a.IncidentID != "" {
+			all.Incidents = append(all.Incidents, &receipt{
+				Page: a.Page, IncidentID: a.IncidentID, UpdateID: a.UpdateID, StatusURL: statusURL(a.Page, a.IncidentID), Duplicate: a.Duplicate,
+			})
+		}
+	}
+	return all
 }

@@ -1,8 +1,9 @@
 // Package gateway is the HTTP side of the engine: intake, control API, metrics,
 // probes and the live page, on the control listener.
 //
-// Promise: a 202 for an event means that it is durable in the intake queue; any
-// other answer means that it may be sent again. Every answer is bounded in memory
+// Promise: a 202 for an event means that it is durable in the intake queue, and for
+// what a monitor says that all it leads to is durable in the store; any other answer
+// means that it may be sent again. Every answer is bounded in memory
 // and time whatever the client does, but the live page's stream, which lasts as long
 // as its viewer keeps up. Answers and logs hold no secrets of targets,
 // and errors are problem+json (RFC 9457) that say what to do, with the field at
@@ -15,7 +16,7 @@
 // Routes:
 //
 //	POST   /v1/incidents                      an event (application/json, up to 1 MiB) → 202 and a receipt
-//	POST   /v1/alerts, /v1/update             an Alertmanager v4 webhook → 202 and receipts
+//	POST   /v1/alerts, /v1/update             an Alertmanager v4 webhook (up to 10 MiB) → 202 and receipts
 //	GET    /v1/incidents                      ?page= &status= &limit= &cursor=, newest first
 //	GET    /v1/incidents/{id}                 ?page=; updates and their progress
 //	GET    /v1/incidents/{id}/deliveries      ?page= &outcome= &target= &sequence= &limit= &cursor=, the ledger

@@ -10,6 +10,8 @@ import (
 
 	"github.com/tocsin/tocsin/dispatcher"
 	"github.com/tocsin/tocsin/incident"
+	"github.com/tocsin/tocsin/internal/caller"
+	"github.com/tocsin/tocsin/internal/lifecycle"
 	"github.com/tocsin/tocsin/internal/store"
 	"github.com/tocsin/tocsin/queue"
 )
@@ -18,6 +20,16 @@ import (
 // error that wraps [queue.ErrUnavailable] when it can't take any now.
 type Intake interface {
 	Offer(ctx context.Context, e *queue.Event) error
+}
+
+// Lifecycle takes what senders say in their own words.
+type Lifecycle interface {
+	// Recall answers a body, by its digest, if it is the last one of all its groups:
+	// then it says nothing new.
+	Recall(digest [32]byte) ([]lifecycle.Answer, bool)
+	// Report takes checked reports and returns once what they lead to is durable;
+	// len(answers) == len(reports).
+	Report(ctx context.Context, digest [32]byte, reports []*lifecycle.Report) ([]lifecycle.Answer, error)
 }
 
 // Targets keeps targets, as [store.Targets] says.
@@ -67,9 +79,13 @@ type Meter interface {
 	EventRefused(source, reason string)
 }
 
-// Deps are what the gateway works with; all are needed.
+// Deps are what the gateway works with; all but Callers are needed.
 type Deps struct {
-	Intake  Intake
+	Intake    Intake
+	Lifecycle Lifecycle
+	// Alerts reads a notification of Alertmanager; its error is an
+	// [*incident.Invalid].
+	Alerts  func(body []byte) ([]*lifecycle.Report, error)
 	Targets Targets
 	History History
 	Engine  Engine
@@ -78,6 +94,9 @@ type Deps struct {
 	// may not be dialled or that no configured provider serves. It is quick
 	// and pure: no name is resolved.
 	CheckTarget func(*incident.Target) error
+	// Callers lets the sources of the intake's routes in, which need no token then;
+	// nil knows none.
+	Callers *caller.Guard
 	// CheckCallback refuses, with an [*incident.Invalid], a URL that a producer
 	// can't be called back at; it is as quick and pure.
 	CheckCallback func(incident.CallbackURL) error
@@ -126,9 +145,13 @@ type gateway struct {
 	recent  *recent
 	viewers *viewers
 	imports chan struct{} // a token for each running import
+	large   chan struct{} // a token for each large body that is in memory
 }
 
-const maxImports = 4
+const (
+	maxImports = 4
+	maxLarge   = 2
+)
 
 // Handler answers the requests of the control listener; see [NewServer] for the
 // server around it.
@@ -148,17 +171,20 @@ func New(deps Deps, opt Options) *Handler {
 	if opt.Clock == nil {
 		opt.Clock = time.Now
 	}
-	g := &gateway{Deps: deps, opt: opt, recent: newRecent(), viewers: newViewers(), imports: make(chan struct{}, maxImports)}
+	if deps.Callers == nil {
+		deps.Callers, _ = caller.New(caller.Options{}) // only a source can be at fault
+	}
+	g := &gateway{Deps: deps, opt: opt, recent: newRecent(), viewers: newViewers(), imports: make(chan struct{}, maxImports), large: make(chan struct{}, maxLarge)}
 	auth := newAuth(opt.Tokens)
 	mux := http.NewServeMux()
 	for _, r := range g.routes() {
 		h := http.Handler(g.methods(r.methods))
 		if !r.open {
-			h = g.authorised(auth, h)
+			h = g.authorised(auth, r.intake, h)
 		}
 		mux.Handle(r.path, h)
 	}
-	mux.Handle("/", g.authorised(auth, g.answer(func(http.ResponseWriter, *http.Request) error {
+	mux.Handle("/", g.authorised(auth, intake{}, g.answer(func(http.ResponseWriter, *http.Request) error {
 		return refuse(http.StatusNotFound, "there is nothing at this path")
 	})))
 	return &Handler{Handler: g.safe(g.fromHere(mux)), gateway: g}
@@ -181,15 +207,26 @@ type route struct {
 	// open routes ask for no token: probes have none, and a browser asks for the
 	// live page, which holds nothing, before its user can give one.
 	open bool
+	// intake is what a POST may be sent to by those who have no token.
+	intake intake
+}
+
+// intake names a route as the sources of callers do, and bounds its bodies; the zero
+// value is a route without sources.
+type intake struct {
+	name  string
+	limit int64
 }
 
 func (g *gateway) routes() []route {
 	get := func(h handler) map[string]handler { return map[string]handler{http.MethodGet: h} }
 	post := func(h handler) map[string]handler { return map[string]handler{http.MethodPost: h} }
+	events := intake{caller.Events, incident.MaxEventBytes}
+	alerts := intake{caller.Alerts, maxAlertsBytes}
 	return []route{
-		{path: "/v1/incidents", methods: map[string]handler{"POST": g.postIncident, "GET": g.listIncidents}},
-		{path: "/v1/alerts", methods: post(g.postAlerts)},
-		{path: "/v1/update", methods: post(g.postAlerts)},
+		{path: "/v1/incidents", methods: map[string]handler{"POST": g.postIncident, "GET": g.listIncidents}, intake: events},
+		{path: "/v1/alerts", methods: post(g.postAlerts), intake: alerts},
+		{path: "/v1/update", methods: post(g.postAlerts), intake: alerts},
 		{path: "/v1/incidents/{id}", methods: get(g.getIncident)},
 		{path: "/v1/incidents/{id}/deliveries", methods: get(g.listDeliveries)},
 		{path: "/v1/incidents/{id}/resend", methods: post(g.resendIncident)},

@@ -12,12 +12,16 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/tocsin/tocsin/dispatcher"
 	"github.com/tocsin/tocsin/incident"
+	"github.com/tocsin/tocsin/internal/cases"
 	"github.com/tocsin/tocsin/internal/egress"
+	"github.com/tocsin/tocsin/internal/lifecycle"
+	"github.com/tocsin/tocsin/internal/senders"
 	"github.com/tocsin/tocsin/internal/sqlitedb"
 	sqlitestore "github.com/tocsin/tocsin/internal/store/sqlite"
 	"github.com/tocsin/tocsin/queue"
@@ -46,7 +50,19 @@ type fixture struct {
 	engine *engine
 	meter  *meter
 	log    *lockedBuffer
-	header http.Header // of every request
+	header http.Header  // of every request
+	later  atomic.Int64 // nanoseconds that the lifecycle's clock is past now
+}
+
+func (f *fixture) clock() time.Time { return now.Add(time.Duration(f.later.Load())) }
+
+func alertsReader(t *testing.T) func([]byte) ([]*lifecycle.Report, error) {
+	t.Helper()
+	reader, err := senders.NewAlertmanager(senders.DefaultAlertMapping())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return reader.Reports
 }
 
 // lockedBuffer takes the log, which the server writes to at any time.
@@ -160,7 +176,7 @@ func start(t *testing.T, changes ...func(*fixture)) *fixture {
 	}
 	store := sqlitestore.New(db, routeTarget)
 	f := &fixture{T: t, db: db, store: store, queue: q, engine: &engine{ledger: store, paused: map[string]bool{}}, meter: &meter{}, log: log, header: http.Header{}}
-	f.deps = Deps{Intake: q, Targets: store, History: store, Engine: f.engine, Meter: f.meter,
+	f.deps = Deps{Intake: q, Alerts: alertsReader(t), Targets: store, History: store, Engine: f.engine, Meter: f.meter,
 		CheckTarget: func(t *incident.Target) error {
 			if t.Channel != incident.ChannelWebhook {
 				return nil
@@ -189,8 +205,27 @@ func start(t *testing.T, changes ...func(*fixture)) *fixture {
 	for _, change := range changes {
 		change(f)
 	}
+	if f.deps.Lifecycle == nil {
+		f.keep()
+	}
 	f.serve()
 	return f
+}
+
+// keep runs the lifecycle beside the gateway.
+func (f *fixture) keep() {
+	keeper := cases.New(f.store, f.queue, cases.Options{Rules: lifecycle.DefaultRules(), Clock: f.clock, Log: f.deps.Log})
+	f.deps.Lifecycle = keeper
+	ctx, cancel := context.WithCancel(context.WithoutCancel(f.Context()))
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = keeper.Run(ctx) // nil
+	}()
+	f.Cleanup(func() {
+		cancel()
+		<-ended
+	})
 }
 
 // serve begins with a new gateway, as the next process would.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
+	"errors"
 	"net"
 	"net/http"
 	"net/netip"
@@ -12,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/tocsin/tocsin/internal/caller"
 )
 
 // answerTimeout bounds a request from its header to the end of its answer; an
@@ -42,7 +45,7 @@ func (g *gateway) safe(next http.Handler) http.Handler {
 			fault, _ := cause.(runtime.Error)
 			g.Log.Error("a request panicked; this is a defect, please report it",
 				"method", r.Method, "route", r.Pattern, "error", fault, "stack", string(debug.Stack()))
-			if tracked.begun {
+			if tracked.status != 0 {
 				panic(http.ErrAbortHandler) // half an answer must not look whole
 			}
 			clear(w.Header())
@@ -52,19 +55,23 @@ func (g *gateway) safe(next http.Handler) http.Handler {
 	})
 }
 
-// trackedWriter knows whether the answer has begun.
+// trackedWriter knows the status of the answer, 0 until it has begun.
 type trackedWriter struct {
 	http.ResponseWriter
-	begun bool
+	status int
 }
 
 func (t *trackedWriter) WriteHeader(status int) {
-	t.begun = true
+	if t.status == 0 {
+		t.status = status
+	}
 	t.ResponseWriter.WriteHeader(status)
 }
 
 func (t *trackedWriter) Write(p []byte) (int, error) {
-	t.begun = true
+	if t.status == 0 {
+		t.status = http.StatusOK
+	}
 	return t.ResponseWriter.Write(p)
 }
 
@@ -138,26 +145,67 @@ func (a auth) allows(header string) int {
 	return match
 }
 
-func (g *gateway) authorised(a auth, next http.Handler) http.Handler {
-	if len(a) == 0 {
+// authorised lets in who has a token, and, where the route has sources, those. The
+// others learn nothing of what they lack.
+func (g *gateway) authorised(a auth, in intake, next http.Handler) http.Handler {
+	sourced := in.name != "" && g.Callers.Guards(in.name)
+	if len(a) == 0 && !sourced {
 		return next
 	}
 	return g.answer(func(w http.ResponseWriter, r *http.Request) error {
-		token := a.allows(r.Header.Get("Authorization"))
-		if token == 0 {
-			w.Header().Set("WWW-Authenticate", `Bearer realm="tocsin"`)
-			return refuse(http.StatusUnauthorized, "send one of the configured tokens as Authorization: Bearer …")
+		fromSource := sourced && r.Method == http.MethodPost
+		if token := a.allows(r.Header.Get("Authorization")); token != 0 {
+			next.ServeHTTP(w, calledBy(r, "token "+strconv.Itoa(token)))
+			return nil
 		}
-		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), callerKey{}, "token "+strconv.Itoa(token))))
-		return nil
+		if fromSource {
+			return g.admit(in, next, w, r)
+		}
+		if len(a) == 0 {
+			next.ServeHTTP(w, r)
+			return nil
+		}
+		g.Callers.RefuseToken(r)
+		return unauthorised(w, "send one of the configured tokens as Authorization: Bearer …")
 	})
+}
+
+func unauthorised(w http.ResponseWriter, detail string) error {
+	w.Header().Set("WWW-Authenticate", `Bearer realm="tocsin"`)
+	return refuse(http.StatusUnauthorized, detail)
+}
+
+// admit has a source's request handled. Only one that is answered with success isn't
+// taken again: after anything else the sender may send the same once more.
+func (g *gateway) admit(in intake, next http.Handler, w http.ResponseWriter, r *http.Request) error {
+	admitted, err := g.Callers.Admit(in.name, r, func() ([]byte, error) { return drain(w, r, in.limit) })
+	switch {
+	case errors.Is(err, caller.ErrRefused):
+		return unauthorised(w, "nobody who may send here is known by this; the log says more")
+	case errors.Is(err, caller.ErrLater):
+		return refuse(http.StatusServiceUnavailable, "this can't be taken now; send it again later")
+	case err != nil:
+		return err
+	}
+	if admitted.Read {
+		r.Body = &heldBody{content: admitted.Body}
+	}
+	tracked := &trackedWriter{ResponseWriter: w}
+	defer func() { admitted.Answered(tracked.status) }()
+	next.ServeHTTP(tracked, calledBy(r, "source "+admitted.Source))
+	return nil
+}
+
+func calledBy(r *http.Request, name string) *http.Request {
+	return r.WithContext(context.WithValue(r.Context(), callerKey{}, name))
 }
 
 // callerKey is the context's key of who sent a request.
 type callerKey struct{}
 
 // callerOf names who sent a request, for the history: "token 2" for the second of
-// the configured tokens, "local" where none is asked for.
+// the configured tokens, "source NAME" for one that needs none, "local" where nothing
+// is asked for.
 func callerOf(r *http.Request) string {
 	if name, ok := r.Context().Value(callerKey{}).(string); ok {
 		return name

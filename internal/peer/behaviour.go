@@ -67,8 +67,9 @@ type Behaviour struct {
 	RetryAfter time.Duration
 }
 
-// Script says how target n behaves. It is called from many goroutines at once
-// and must be pure.
+// Script says how target n behaves. It is called from many goroutines at once, for
+// each request anew. Who deals out parts by a [Mix] wants it pure; one that changes
+// over time has trouble come and go.
 type Script func(n int) Behaviour
 
 // Status returns what the nth request to a target (counted from 1) is answered

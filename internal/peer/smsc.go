@@ -8,11 +8,12 @@ import (
 
 // SMSCOptions of an [SMSC].
 type SMSCOptions struct {
-	// Script and Receipts are as in [Options]. A kind is answered with the
+	// Script, Receipts and Take are as in [Options]. A kind is answered with the
 	// command_status that [SMSC] names. Refusing targets behave like Dead ones:
 	// there is no connection of their own to reset.
 	Script   Script
 	Receipts string
+	Take     func(Receipt)
 	// SystemID and Password are what a bind must have; anything if SystemID is
 	// empty.
 	SystemID, Password string
@@ -45,7 +46,7 @@ type SMSC struct {
 // StartSMSC listens on a free port of 127.0.0.1. The caller must Close it.
 func StartSMSC(o SMSCOptions) (*SMSC, error) {
 	s := &SMSC{options: o, links: make(map[*smscLink]struct{})}
-	if err := s.listen("SMSC", "127.0.0.1", Options{o.Script, o.Receipts}); err != nil {
+	if err := s.listen("SMSC", "127.0.0.1", Options{Script: o.Script, Receipts: o.Receipts, Take: o.Take}); err != nil {
 		return nil, err
 	}
 	s.run(func(conn net.Conn) {

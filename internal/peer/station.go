@@ -18,6 +18,10 @@ type Options struct {
 	// Receipts names a file that receipts are written to while they come, in
 	// the lines of [Receipt.AppendText]; none if empty.
 	Receipts string
+	// Take, if set, is given each receipt as it ends, from many goroutines at once,
+	// and the peer keeps none of them: for those who watch for hours. What is
+	// judged by its own receipts has none to say anything of.
+	Take func(Receipt)
 }
 
 // station is what every peer that is dialled has: a listener, the connections
@@ -49,6 +53,7 @@ func (s *station) listen(what, host string, o Options) error {
 	if err != nil {
 		return fmt.Errorf("%s peer: %w", what, err)
 	}
+	s.take = o.Take
 	if s.log, err = newReceiptLog(o.Receipts); err != nil {
 		listener.Close()
 		return fmt.Errorf("%s peer: %w", what, err)

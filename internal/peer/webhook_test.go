@@ -16,6 +16,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -122,6 +123,25 @@ func TestWebhookBehaviours(t *testing.T) {
 	var written []Receipt
 	if err := ReadReceipts(f, func(r Receipt) { written = append(written, r) }); err != nil || !slices.Equal(written, w.Receipts()) {
 		t.Errorf("the file has %d receipts, %v", len(written), err)
+	}
+}
+
+// Receipts that somebody takes are not kept, and a script may change its mind.
+func TestWebhookReceiptsAreTaken(t *testing.T) {
+	taken := make(chan Receipt, 2)
+	var kind atomic.Uint32
+	w := start(t, Options{Take: func(r Receipt) { taken <- r }, Script: func(int) Behaviour { return Behaviour{Kind: Kind(kind.Load())} }})
+	c := dial(t, w, 1)
+	for i, status := range []int{200, 500} {
+		c.send(1, i+1)
+		c.status()
+		if r := <-taken; r.Target != 1 || r.Sequence != i+1 || r.Status != status {
+			t.Errorf("taken: %+v", r)
+		}
+		kind.Store(uint32(Dead))
+	}
+	if n := len(w.Receipts()); n != 0 {
+		t.Errorf("%d receipts are kept", n)
 	}
 }
 

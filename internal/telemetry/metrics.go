@@ -25,6 +25,8 @@ type Options struct {
 	Groups []string
 	// Providers are those configured by name.
 	Providers []string
+	// Sources are those of the intake that are configured by name.
+	Sources []string
 	// Clock returns the time; nil means time.Now.
 	Clock func() time.Time
 	// Log takes what goes wrong while metrics are gathered; nil discards it.
@@ -56,6 +58,7 @@ type Metrics struct {
 
 	events   [len(sources)][len(results)]prometheus.Counter
 	planned  prometheus.Counter
+	refused  map[string]prometheus.Counter // by source; not changed after New
 	attempts [len(kinds)][classCount]prometheus.Counter
 	outcomes [len(kinds)][outcomeCount]prometheus.Counter
 	seconds  [len(kinds)]prometheus.Observer
@@ -85,7 +88,7 @@ func New(opt Options) *Metrics {
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		newGauges(opt, &m.source),
 	)
-	m.resolve()
+	m.resolve(opt)
 
 	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "tocsin_build_info",
 		Help: "Always 1; the labels say what was built."}, []string{"version", "commit", "goversion"})
@@ -96,7 +99,7 @@ func New(opt Options) *Metrics {
 
 // resolve registers what is counted and keeps the counter of each combination of
 // labels, so that all of them are exposed from the beginning, as zeros.
-func (m *Metrics) resolve() {
+func (m *Metrics) resolve(opt Options) {
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
 		v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
 		m.registry.MustRegister(v)
@@ -114,6 +117,12 @@ func (m *Metrics) resolve() {
 		}
 	}
 	m.planned = counter("tocsin_updates_planned_total", "Updates whose audience was planned to the end.").WithLabelValues()
+
+	refused := counter("tocsin_callers_refused_total", "Requests that were not let in, by the source they meant to be.", "source")
+	m.refused = make(map[string]prometheus.Counter)
+	for _, source := range append([]string{"tokens", "several", other}, opt.Sources...) {
+		m.refused[source] = refused.WithLabelValues(source)
+	}
 
 	attempts := counter("tocsin_attempts_total", "Attempts by channel and what came back.", "channel", "class")
 	outcomes := counter("tocsin_deliveries_total", "Deliveries that ended, by channel and outcome.", "channel", "outcome")
@@ -142,6 +151,16 @@ func (m *Metrics) EventRefused(source, reason string) { m.event(source, reason) 
 
 func (m *Metrics) event(source, result string) {
 	m.events[index(sources[:], source)][index(results[:], result)].Inc()
+}
+
+// CallerRefused counts a request that was not let in, under a configured source, or
+// under "tokens" or "several" as the caller package has them.
+func (m *Metrics) CallerRefused(source string) {
+	count, known := m.refused[source]
+	if !known {
+		count = m.refused[other]
+	}
+	count.Inc()
 }
 
 // UpdatePlanned counts an update whose plan is finished.

@@ -21,7 +21,7 @@ import (
 var now = time.Date(2026, 11, 21, 5, 0, 0, 0, time.UTC)
 
 func newMetrics() *Metrics {
-	return New(Options{Version: "1.2.3", Commit: "abc", Groups: []string{"webhook", "smtp:main"}, Providers: []string{"main", "spare"},
+	return New(Options{Version: "1.2.3", Commit: "abc", Groups: []string{"webhook", "smtp:main"}, Providers: []string{"main", "spare"}, Sources: []string{"alertmanager"},
 		Clock: func() time.Time { return now }})
 }
 
@@ -91,6 +91,7 @@ func TestNamesAndLabels(t *testing.T) {
 	_, labels := scrape(t, m)
 	want := map[string][]string{
 		"tocsin_events_received_total":  {"result", "source"},
+		"tocsin_callers_refused_total":  {"source"},
 		"tocsin_updates_planned_total":  nil,
 		"tocsin_queue_depth":            {"queue"},
 		"tocsin_queue_oldest_seconds":   {"queue"},
@@ -134,6 +135,9 @@ func TestCounting(t *testing.T) {
 	m.EventAccepted("amqp", "accepted")
 	m.EventAccepted("http", "duplicate")
 	m.EventRefused("alerts", "unavailable")
+	m.CallerRefused("alertmanager")
+	m.CallerRefused("several")
+	m.CallerRefused("tokens")
 	m.UpdatePlanned()
 	m.Attempt("webhook", channels.Delivered)
 	m.Attempt("webhook", channels.Throttled)
@@ -151,6 +155,9 @@ func TestCounting(t *testing.T) {
 		`tocsin_events_received_total{result="accepted",source="amqp"}`:      1,
 		`tocsin_events_received_total{result="duplicate",source="http"}`:     1,
 		`tocsin_events_received_total{result="unavailable",source="alerts"}`: 1,
+		`tocsin_callers_refused_total{source="alertmanager"}`:                1,
+		`tocsin_callers_refused_total{source="several"}`:                     1,
+		`tocsin_callers_refused_total{source="tokens"}`:                      1,
 		`tocsin_updates_planned_total{}`:                                     1,
 		`tocsin_attempts_total{channel="webhook",class="delivered"}`:         1,
 		`tocsin_attempts_total{channel="webhook",class="throttled"}`:         2,
@@ -171,9 +178,9 @@ func TestCounting(t *testing.T) {
 		`tocsin_breaker_state{provider="main"}`:                              1,
 		`tocsin_failovers_total{provider="main"}`:                            0,
 		`tocsin_failovers_total{provider="spare"}`:                           6,
-		`tocsin_fd_used{}`:                                                   10,
-		`tocsin_fd_budget{}`:                                                 100,
-		`tocsin_broker_connected{}`:                                          1,
+		`tocsin_fd_used{}`:          10,
+		`tocsin_fd_budget{}`:        100,
+		`tocsin_broker_connected{}`: 1,
 	} {
 		if got, ok := values[series]; !ok || got != want {
 			t.Errorf("%s is %v (%v), want %v", series, got, ok, want)
@@ -201,6 +208,7 @@ func TestLabelsAreBounded(t *testing.T) {
 		name := fmt.Sprintf("host-%d.example.com:443", i)
 		m.EventAccepted(name, name)
 		m.EventRefused("http", name)
+		m.CallerRefused(name)
 		m.Attempt(name, channels.Delivered)
 		m.Attempt("webhook", channels.Class(i))
 		m.Outcome(name, dispatcher.Dead, 1)
@@ -227,6 +235,7 @@ func TestLabelsAreBounded(t *testing.T) {
 	}
 	for series, want := range map[string]float64{
 		`tocsin_events_received_total{result="other",source="other"}`: 1000,
+		`tocsin_callers_refused_total{source="other"}`:                1000,
 		`tocsin_attempts_total{channel="other",class="delivered"}`:    1000,
 		`tocsin_deliveries_total{channel="other",outcome="dead"}`:     1000,
 		`tocsin_queue_depth{queue="other"}`:                           1000,

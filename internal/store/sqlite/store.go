@@ -47,6 +47,8 @@ var (
 	_ store.Receipts    = (*Store)(nil)
 	_ store.Routes      = (*Store)(nil)
 	_ store.Health      = (*Store)(nil)
+	_ store.Cases       = (*Store)(nil)
+	_ store.Audit       = (*Store)(nil)
 )
 
 // New returns the store of an open database, which the caller closes after the

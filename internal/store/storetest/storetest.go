@@ -33,6 +33,8 @@ type Store interface {
 	store.Receipts
 	store.Routes
 	store.Health
+	store.Cases
+	store.Audit
 	feedStore
 }
 
@@ -59,7 +61,7 @@ func Run(t *testing.T, open Open) {
 		{"Targets", targetTests}, {"Accept", acceptTests}, {"Plan", planTests}, {"Claim", claimTests},
 		{"Settle", settleTests}, {"Retry", retryTests}, {"Sweep", sweepTests}, {"History", historyTests},
 		{"Feeds", feedTests}, {"Replies", replyTests}, {"Reroute", rerouteTests}, {"Callbacks", callbackTests},
-		{"Resends", resendTests},
+		{"Resends", resendTests}, {"Cases", caseTests},
 	} {
 		t.Run(part.name, func(t *testing.T) {
 			for _, c := range part.tests {

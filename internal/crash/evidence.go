@@ -60,27 +60,15 @@ func (k *kill) cut(r peer.Receipt) bool {
 
 // verdict is what the evidence comes to.
 type verdict struct {
-	faults     []fault
-	losses     []loss // by kill
-	duplicates int
-	outcomes   map[string]int
+	faults               []fault
+	losses               Losses // by kill
+	requests, duplicates int
+	outcomes             map[string]int
 }
 
 // fault is a promise that was not kept: A, D, O or L as the package's doc names
 // them, or I for webhook-ids.
 type fault struct{ promise, text string }
-
-// loss is what one kill cost.
-type loss struct {
-	// cut counts requests in flight, recent those accepted within a tenth of a
-	// second before the kill, forgotten those accepted before it and not
-	// committed.
-	cut, recent, forgotten int
-	// oldest is for how long the first of those forgotten had been accepted.
-	oldest time.Duration
-	// duplicates counts what was accepted and sent again because of the kill.
-	duplicates int
-}
 
 func (v *verdict) fault(promise, format string, args ...any) {
 	v.faults = append(v.faults, fault{promise, fmt.Sprintf(format, args...)})
@@ -88,7 +76,7 @@ func (v *verdict) fault(promise, format string, args ...any) {
 
 // judge is pure: what it says follows from the evidence alone.
 func (e *evidence) judge() *verdict {
-	v := &verdict{losses: make([]loss, len(e.kills)), outcomes: make(map[string]int)}
+	v := &verdict{losses: make(Losses, len(e.kills)), requests: len(e.receipts), outcomes: make(map[string]int)}
 	byDelivery := e.judgeRequests(v)
 	e.countLosses(v)
 	e.judgeDuplicates(v, byDelivery)
@@ -169,16 +157,16 @@ func (e *evidence) countLosses(v *verdict) {
 		l, age := &v.losses[i], k.at.Sub(r.AnsweredAt)
 		switch {
 		case k.cut(r):
-			l.cut++
+			l.Cut++
 			continue
 		case r.Accepted() && age <= time.Second/10:
-			l.recent++
+			l.Recent++
 		}
 		if !e.forgotten(r) {
 			continue
 		}
-		l.forgotten++
-		l.oldest = max(l.oldest, age)
+		l.Forgotten++
+		l.Oldest = max(l.Oldest, age)
 		if age > e.uncommitted {
 			v.fault("D", "%v was accepted %v before a kill and not committed", deliveryOf(r), age)
 		}
@@ -210,12 +198,12 @@ func (e *evidence) judgeDuplicates(v *verdict, byDelivery map[peer.Delivery][]pe
 			if before := requests[i-1]; e.lost(before) {
 				_, at = e.killAfter(before)
 			}
-			v.losses[at].duplicates++
+			v.losses[at].Duplicates++
 		}
 	}
 	for i, l := range v.losses {
-		if l.duplicates > l.cut+l.forgotten {
-			v.fault("D", "kill %d met %d requests in flight and %d not committed, but %d came again", i+1, l.cut, l.forgotten, l.duplicates)
+		if l.Duplicates > l.Bound() {
+			v.fault("D", "kill %d met %d requests in flight and %d not committed, but %d came again", i+1, l.Cut, l.Forgotten, l.Duplicates)
 		}
 	}
 }

@@ -2,18 +2,19 @@ package crash
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
 	"syscall"
-	"testing"
 	"time"
+
+	"github.com/tocsin/tocsin/bench/run"
 )
 
 // patience bounds everything that has to happen by itself.
@@ -22,32 +23,35 @@ const patience = 2 * time.Minute
 // engine is `tocsin serve` as a process of its own, on one data folder and one
 // address over all its lives. Its methods are for one goroutine.
 type engine struct {
-	t       *testing.T
+	t       Host
+	binary  string
 	address string
+	folder  string // of all that it has
 	data    string
 	config  string
-	log     string
+	logs    string // folder
 	environ []string
 	// under is a command line that the engine's is given to, as prlimit's.
 	under []string
 
-	cmd   *exec.Cmd
-	ended chan struct{} // closed once the process is reaped
+	process *run.Process // of its last life
+	ended   <-chan struct{}
 }
 
 // newEngine configures an engine that may send to one port of the loopback
 // network, and to a producer. It starts nothing.
-func newEngine(t *testing.T, queue string, peers int, producer string) *engine {
+func newEngine(t Host, o *Options, peers int, producer string) *engine {
 	t.Helper()
-	e := &engine{t: t, address: freeAddress(t), data: t.TempDir(), log: filepath.Join(t.ArtifactDir(), "engine.log")}
-	e.config = filepath.Join(t.TempDir(), "tocsin.yaml")
+	e := &engine{t: t, binary: o.Engine, address: freeAddress(t), folder: t.TempDir(), logs: t.ArtifactDir()}
+	e.data, e.config = filepath.Join(e.folder, "data"), filepath.Join(e.folder, "tocsin.yaml")
 	config := fmt.Sprintf(`listen: %s
 data: %q
+deployment: %s
 egress: {allow: ["127.0.0.0/8:%d", %q], http: true}
 callback: {secrets: [%s]}
 webhook: {connect_timeout: 2s, timeout: 5s}
 retry: {base: 200ms, cap: 2s, expires_after: 1h}
-`, e.address, e.data, peers, producer, callbackKey)
+`, e.address, e.data, o.deployment(), peers, producer, callbackKey)
 	if err := os.WriteFile(e.config, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -56,11 +60,10 @@ retry: {base: 200ms, cap: 2s, expires_after: 1h}
 			e.environ = append(e.environ, entry)
 		}
 	}
-	e.environ = append(e.environ, "TOCSIN_QUEUE="+queue)
+	e.environ = append(e.environ, "TOCSIN_QUEUE="+o.Queue)
 	t.Cleanup(func() {
-		if e.running() {
-			_ = e.cmd.Process.Kill()
-			<-e.ended
+		if e.process != nil {
+			e.process.Kill()
 		}
 		if t.Failed() {
 			t.Logf("the engine's last words:\n%s", e.lastWords())
@@ -72,7 +75,7 @@ retry: {base: 200ms, cap: 2s, expires_after: 1h}
 // freeAddress finds a port below those that the kernel takes for outgoing
 // connections: while the engine is down nobody else gets it, and a client that
 // dials it can't be connected to itself.
-func freeAddress(t *testing.T) string {
+func freeAddress(t Host) string {
 	t.Helper()
 	for range 1000 {
 		listener, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(20_000+rand.IntN(12_000)))
@@ -88,71 +91,38 @@ func freeAddress(t *testing.T) string {
 // start starts the process; it does not wait for it to be ready.
 func (e *engine) start() {
 	e.t.Helper()
-	log, err := os.OpenFile(e.log, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
-	if err != nil {
+	line := append(slices.Clone(e.under), e.binary, "serve", "--config", e.config)
+	var err error
+	if e.process, err = run.Start(run.Command{Name: "engine", Path: line[0], Args: line[1:], Env: e.environ, Logs: e.logs}); err != nil {
 		e.t.Fatal(err)
 	}
-	defer log.Close() // the child has its own descriptor
-	line := append(slices.Clone(e.under), os.Getenv(engineVariable), "serve", "--config", e.config)
-	e.cmd = exec.Command(line[0], line[1:]...)
-	e.cmd.Env, e.cmd.Stderr = e.environ, log
-	e.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := e.cmd.Start(); err != nil {
-		e.t.Fatal(err)
-	}
-	cmd, ended := e.cmd, make(chan struct{})
-	e.ended = ended
-	go func() {
-		_ = cmd.Wait() // how it ended, whoever waits for its end finds in ProcessState
-		close(ended)
-	}()
-}
-
-func (e *engine) running() bool {
-	if e.ended == nil {
-		return false
-	}
-	select {
-	case <-e.ended:
-		return false
-	default:
-		return true
-	}
+	e.ended = e.process.Ended()
 }
 
 // kill ends the process with SIGKILL and returns just before when.
 func (e *engine) kill() (at time.Time) {
 	e.t.Helper()
-	if !e.running() {
-		e.t.Fatalf("the engine ended by itself: %v", e.cmd.ProcessState)
-	}
-	at = time.Now()
-	if err := e.cmd.Process.Kill(); err != nil {
+	if err := e.process.Died(); err != nil {
 		e.t.Fatal(err)
 	}
-	<-e.ended
+	at = time.Now()
+	e.process.Kill()
 	return at
 }
 
 // signal sends the process a signal.
 func (e *engine) signal(s syscall.Signal) {
 	e.t.Helper()
-	if err := e.cmd.Process.Signal(s); err != nil {
-		e.t.Fatalf("the engine ended by itself: %v: %v", e.cmd.ProcessState, err)
+	if err := e.process.Signal(s); err != nil {
+		e.t.Fatal(errors.Join(err, e.process.Died()))
 	}
 }
 
 // stop ends the process as an operator does, which has to go well.
 func (e *engine) stop() {
 	e.t.Helper()
-	e.signal(syscall.SIGTERM)
-	select {
-	case <-e.ended:
-	case <-time.After(patience):
-		e.t.Fatal("the engine does not end on SIGTERM")
-	}
-	if !e.cmd.ProcessState.Success() {
-		e.t.Fatalf("the engine did not end well: %v", e.cmd.ProcessState)
+	if err := errors.Join(e.process.Died(), e.process.Stop(patience)); err != nil {
+		e.t.Fatal(err)
 	}
 }
 
@@ -171,10 +141,12 @@ func (e *engine) configure(yaml string) {
 	}
 }
 
+func (e *engine) log() string { return filepath.Join(e.logs, "engine.log") }
+
 // logged returns all that the engine's lives have said.
 func (e *engine) logged() string {
 	e.t.Helper()
-	log, err := os.ReadFile(e.log)
+	log, err := os.ReadFile(e.log())
 	if err != nil {
 		e.t.Fatal(err)
 	}
@@ -183,7 +155,7 @@ func (e *engine) logged() string {
 
 func (e *engine) lastWords() []byte {
 	const most = 8 << 10
-	log, err := os.ReadFile(e.log)
+	log, err := os.ReadFile(e.log())
 	if err != nil {
 		return []byte(err.Error())
 	}
@@ -192,7 +164,7 @@ func (e *engine) lastWords() []byte {
 
 // eventually asks every so often until the answer is yes. The error that comes
 // with a no is shown should the patience end.
-func eventually(t *testing.T, what string, every time.Duration, holds func(context.Context) (bool, error)) {
+func eventually(t Host, what string, every time.Duration, holds func(context.Context) (bool, error)) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()

@@ -12,19 +12,15 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"testing"
 	"time"
 
 	"github.com/tocsin/tocsin/internal/peer"
 )
 
-// crowd is how many targets a crash is tried on.
-const crowd = 2000
-
-// trial is the set-up of one test: the peers in this process, an engine in one of
+// trial is the set-up of one test, or of some rounds of chaos: the peers in this process, an engine in one of
 // its own, and what happened to them.
 type trial struct {
-	t       *testing.T
+	t       Host
 	rng     *rand.Rand
 	peers   *peer.Webhook
 	mix     peer.Mix
@@ -35,6 +31,9 @@ type trial struct {
 	publish func(context.Context, *update) error
 	targets int
 	numbers map[int64]int // of the targets, by their id in the engine
+	// exchange is where a broker takes events.
+	exchange string
+	doctor   func([]peer.Receipt) []peer.Receipt
 
 	publishing sync.WaitGroup
 
@@ -46,6 +45,8 @@ type trial struct {
 	moments  []moment  // of the kills
 	back     time.Time // when what was killed was started again, if awaitReady is to take the time
 	absences []time.Duration
+	killed   func()   // if any, is told of each kill
+	verdict  *verdict // nil before the end
 }
 
 // moment is when something was killed.
@@ -56,21 +57,14 @@ type moment struct {
 	at     time.Time
 }
 
-// begin starts peers of that mix and an engine, and imports the targets. What is
-// published expires after a while.
-func begin(t *testing.T, queue, mix string, expiry time.Duration) *trial {
+// newTrial starts peers and an engine, and imports the targets. change, if any, is
+// asked before the engine starts.
+func newTrial(t Host, o Options, change func(*engine)) *trial {
 	t.Helper()
-	return beginWith(t, queue, mix, expiry, crowd, nil)
-}
-
-// beginWith does so with so many targets; change, if any, is asked before the
-// engine starts.
-func beginWith(t *testing.T, queue, mix string, expiry time.Duration, targets int, change func(*engine)) *trial {
-	t.Helper()
-	restOnEngine(t)
-	tr := &trial{t: t, rng: draw(t), expiry: expiry, targets: targets, numbers: make(map[int64]int)}
+	tr := &trial{t: t, rng: rand.New(rand.NewPCG(o.Seed, 0)), expiry: o.Expiry, targets: o.Targets, numbers: make(map[int64]int),
+		exchange: o.exchange(), doctor: o.Doctor}
 	var err error
-	if tr.mix, err = peer.ParseMix(mix); err != nil {
+	if tr.mix, err = peer.ParseMix(o.Mix); err != nil {
 		t.Fatal(err)
 	}
 	tr.peers, err = peer.StartWebhook(peer.Options{Script: tr.mix.Behaviour, Receipts: filepath.Join(t.ArtifactDir(), "receipts")})
@@ -83,7 +77,7 @@ func beginWith(t *testing.T, queue, mix string, expiry time.Duration, targets in
 		}
 	})
 	tr.calls = startCalls(t)
-	tr.engine = newEngine(t, queue, tr.peers.Port(), tr.calls.server.Listener.Addr().String())
+	tr.engine = newEngine(t, &o, tr.peers.Port(), tr.calls.server.Listener.Addr().String())
 	tr.api = newAPI(tr.engine.address)
 	tr.publish = tr.api.publish
 	t.Cleanup(tr.publishing.Wait)
@@ -93,10 +87,10 @@ func beginWith(t *testing.T, queue, mix string, expiry time.Duration, targets in
 	tr.engine.start()
 	tr.awaitReady()
 	var lines bytes.Buffer
-	for n := 1; n <= targets; n++ {
+	for n := 1; n <= tr.targets; n++ {
 		fmt.Fprintf(&lines, `{"channel":"webhook","address":%q,"external_id":"%d","every_update":%t}`+"\n", tr.peers.URL(n), n, tr.everyUpdate(n))
 	}
-	if err := tr.api.importTargets(t.Context(), &lines, targets); err != nil {
+	if err := tr.api.importTargets(t.Context(), &lines, tr.targets); err != nil {
 		t.Fatal(err)
 	}
 	imported, err := tr.api.targets(t.Context())
@@ -183,6 +177,9 @@ func (tr *trial) killEngine() {
 	tr.kills = append(tr.kills, kill{at, over, open})
 	tr.back = time.Now()
 	tr.engine.start()
+	if tr.killed != nil {
+		tr.killed()
+	}
 }
 
 // awaitReady waits until the engine is ready and, after a kill, takes the time.
@@ -258,7 +255,11 @@ func (tr *trial) judge() {
 	// what was on the disk, and has nothing to send.
 	tr.engine.stop()
 	tr.drain()
-	e := &evidence{receipts: tr.peers.Receipts(), kills: tr.kills, uncommitted: time.Second + tr.slowest}
+	receipts := tr.peers.Receipts()
+	if tr.doctor != nil {
+		receipts = tr.doctor(receipts)
+	}
+	e := &evidence{receipts: receipts, kills: tr.kills, uncommitted: time.Second + tr.slowest}
 	tr.engine.start()
 	tr.awaitReady()
 	outcomes, sequences, err := tr.ledger(t.Context())
@@ -269,7 +270,7 @@ func (tr *trial) judge() {
 	tr.engine.stop()
 	tr.drain()
 	report := tr.peers.Report()
-	if report.Requests > len(e.receipts) {
+	if tr.doctor == nil && report.Requests > len(e.receipts) {
 		t.Errorf("%d requests came though every delivery was closed", report.Requests-len(e.receipts))
 	}
 	if len(report.Invalid) > 0 {
@@ -284,7 +285,8 @@ func (tr *trial) judge() {
 	for n := 1; n <= tr.targets; n++ {
 		e.audience = append(e.audience, target{number: n, everyUpdate: tr.everyUpdate(n), dead: !listens(tr.mix.Behaviour(n).Kind)})
 	}
-	tr.report(e, e.judge())
+	tr.verdict = e.judge()
+	tr.report(e, tr.verdict)
 }
 
 // report logs the figures and what was not kept.
@@ -296,9 +298,12 @@ func (tr *trial) report(e *evidence, v *verdict) {
 	if slices.Sort(tr.absences); len(tr.absences) > 0 {
 		t.Logf("ready again after %v to %v, half of the times below %v", tr.absences[0], tr.absences[len(tr.absences)-1], tr.absences[len(tr.absences)/2])
 	}
+	if len(v.losses) > 0 {
+		t.Logf("%s", v.losses)
+	}
 	met := 0
 	for _, l := range v.losses {
-		met += l.cut
+		met += l.Cut
 	}
 	if len(v.losses) >= 10 && met == 0 {
 		t.Error("no kill met a request in flight: this run shows nothing")
@@ -331,7 +336,7 @@ func (tr *trial) table(e *evidence, v *verdict) string {
 		fmt.Fprintf(&b, "\n%4d  %8s %4d ms of %s  %4d", i+1, m.during, m.wait.Milliseconds(), m.newest.id, told)
 		if i < len(v.losses) {
 			l := v.losses[i]
-			fmt.Fprintf(&b, "  %9d  %11d  %11d, %3d ms  %10d", l.cut, l.recent, l.forgotten, l.oldest.Milliseconds(), l.duplicates)
+			fmt.Fprintf(&b, "  %9d  %11d  %11d, %3d ms  %10d", l.Cut, l.Recent, l.Forgotten, l.Oldest.Milliseconds(), l.Duplicates)
 		}
 	}
 	return b.String()

@@ -22,7 +22,7 @@ const ledgerPage = 1000
 // It reads a copy: opening the database would begin the recovery that is the next
 // engine's.
 func (tr *trial) openRows(ctx context.Context) (open map[peer.Delivery]bool, err error) {
-	folder, err := os.MkdirTemp(tr.t.TempDir(), "")
+	folder, err := os.MkdirTemp(tr.engine.folder, "copy-")
 	if err != nil {
 		return nil, err
 	}

@@ -8,7 +8,6 @@ import (
 	"net/http/httptest"
 	"slices"
 	"sync"
-	"testing"
 	"time"
 
 	"github.com/tocsin/tocsin/incident"
@@ -28,7 +27,7 @@ type calls struct {
 	count  int
 }
 
-func startCalls(t *testing.T) *calls {
+func startCalls(t Host) *calls {
 	c := &calls{bodies: make(map[string][]string)}
 	c.server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)

@@ -13,6 +13,7 @@ import (
 // is for one goroutine.
 type producer struct {
 	url      string
+	exchange string
 	conn     *amqp.Connection
 	channel  *amqp.Channel
 	returned chan amqp.Return
@@ -39,7 +40,7 @@ func (p *producer) try(ctx context.Context, u *update) error {
 			return err
 		}
 	}
-	confirm, err := p.channel.PublishWithDeferredConfirmWithContext(ctx, "tocsin.incidents", "crash."+u.incident, true, false, amqp.Publishing{
+	confirm, err := p.channel.PublishWithDeferredConfirmWithContext(ctx, p.exchange, "crash."+u.incident, true, false, amqp.Publishing{
 		ContentType: "application/json", DeliveryMode: amqp.Persistent, MessageId: u.id, Body: u.body})
 	if err != nil {
 		return err

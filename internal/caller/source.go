@@ -1,0 +1,188 @@
+package caller
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Routes of the intake, by the words of the configuration.
+const (
+	Events = "events" // POST /v1/incidents
+	Alerts = "alerts" // POST /v1/alerts, /v1/update
+)
+
+// Routes lists the routes that a source may name.
+func Routes() []string { return []string{Events, Alerts} }
+
+// What refusals are counted as that are no single source's.
+const (
+	// Tokens stands for the control API's tokens, where a route has no source.
+	Tokens = "tokens"
+	// Several stands for the sources of a route, where none alone was meant.
+	Several = "several"
+)
+
+// Source is someone who may send to some routes. All the parts it has must hold; it
+// has at least one besides Networks, or Networks alone.
+type Source struct {
+	// Name is for logs, metrics and the history.
+	Name string
+	// Routes are some of those of [Routes].
+	Routes []string
+	// Bearer are tokens (RFC 6750, section 2.1), of which one must be sent.
+	Bearer []string
+	// Networks are those that a peer may have its address in. A proxy in between is
+	// the peer.
+	Networks []netip.Prefix
+	// Certificates are names, one of which the client's verified certificate must
+	// have.
+	Certificates []Identity
+	// Signature must be there unless it is the zero value.
+	Signature Signature
+}
+
+// source is a [Source] made ready.
+type source struct {
+	name         string
+	tokens       [][sha256.Size]byte // digests, of one length whatever was sent
+	networks     []netip.Prefix
+	certificates []Identity
+	signature    *verifier
+	taken        *taken
+}
+
+func newSource(s Source) (*source, error) {
+	made := &source{name: s.Name, networks: s.Networks, certificates: s.Certificates}
+	for _, token := range s.Bearer {
+		made.tokens = append(made.tokens, sha256.Sum256([]byte(token)))
+	}
+	if s.Signature.Form != "" {
+		v, err := newVerifier(s.Signature)
+		if err != nil {
+			return nil, fmt.Errorf("source %s: %w", s.Name, err)
+		}
+		made.signature = v
+		made.taken = newTaken(maxTaken)
+	}
+	switch {
+	case len(made.tokens)+len(made.networks)+len(made.certificates) == 0 && made.signature == nil:
+		return nil, fmt.Errorf("source %s: asks for nothing; give it a token, networks, certificates or a signature", s.Name)
+	case len(s.Routes) == 0:
+		return nil, fmt.Errorf("source %s: names no route", s.Name)
+	}
+	for _, route := range s.Routes {
+		if !slices.Contains(Routes(), route) {
+			return nil, fmt.Errorf("source %s: a route is none of %s", s.Name, strings.Join(Routes(), ", "))
+		}
+	}
+	return made, nil
+}
+
+// near says whether the peer is in the source's networks.
+func (s *source) near(peer netip.Addr) bool {
+	return len(s.networks) == 0 || slices.ContainsFunc(s.networks, func(n netip.Prefix) bool { return n.Contains(peer) })
+}
+
+// knows looks at the token and the certificate of a request, both whatever comes of
+// the first.
+func (s *source) knows(r *http.Request, now time.Time) (why string) {
+	if len(s.tokens) > 0 && !s.tokenHolds(r.Header) {
+		why = "the token is missing or wrong"
+	}
+	if len(s.certificates) > 0 && !s.certificateHolds(r, now) {
+		why = "the certificate is missing, has ended, or has none of the names"
+	}
+	return why
+}
+
+func (s *source) tokenHolds(h http.Header) bool {
+	scheme, token, _ := strings.Cut(h.Get("Authorization"), " ")
+	sent := sha256.Sum256([]byte(strings.TrimSpace(token)))
+	match := 0
+	for _, own := range s.tokens {
+		match |= subtle.ConstantTimeCompare(own[:], sent[:])
+	}
+	return match == 1 && strings.EqualFold(scheme, "Bearer")
+}
+
+// certificateHolds looks at what the handshake verified. A connection may outlive
+// its certificate.
+func (s *source) certificateHolds(r *http.Request, now time.Time) bool {
+	if r.TLS == nil || len(r.TLS.VerifiedChains) == 0 {
+		return false
+	}
+	leaf := r.TLS.VerifiedChains[0][0]
+	return !now.Before(leaf.NotBefore) && !now.After(leaf.NotAfter) &&
+		slices.ContainsFunc(s.certificates, func(i Identity) bool { return i.names(leaf) })
+}
+
+// shows says whether a request has something for each part that is sent, right or
+// wrong: whether it means to be this source.
+func (s *source) shows(r *http.Request) bool {
+	return (len(s.tokens) == 0 || r.Header.Get("Authorization") != "") &&
+		(len(s.certificates) == 0 || r.TLS != nil && len(r.TLS.PeerCertificates) > 0) &&
+		(s.signature == nil || r.Header.Get(s.signature.header) != "")
+}
+
+// Identity is a name that a client's certificate has to have.
+type Identity struct{ kind, name string }
+
+// ParseIdentity reads "dns:NAME", "uri:URI", "email:ADDRESS" (subject alternative
+// names, RFC 5280, section 4.2.1.6) or "cn:NAME" (the subject's common name). Names
+// are compared whole; those in the DNS whatever their case. Its errors complete the
+// sentence that a key begins.
+func ParseIdentity(text string) (Identity, error) {
+	kind, name, _ := strings.Cut(text, ":")
+	if !slices.Contains([]string{"dns", "uri", "email", "cn"}, kind) || name == "" || strings.TrimSpace(name) != name ||
+		strings.Contains(name, "*") {
+		return Identity{}, errors.New("must be dns:, uri:, email: or cn: and the whole name that the certificate has, such as dns:alertmanager.example.com")
+	}
+	if kind == "dns" {
+		name = strings.ToLower(name)
+	}
+	return Identity{kind, name}, nil
+}
+
+func (i Identity) names(c *x509.Certificate) bool {
+	switch i.kind {
+	case "dns":
+		return slices.ContainsFunc(c.DNSNames, func(name string) bool { return strings.ToLower(name) == i.name })
+	case "email":
+		return slices.Contains(c.EmailAddresses, i.name)
+	case "cn":
+		return c.Subject.CommonName == i.name
+	case "uri":
+		for _, u := range c.URIs {
+			if u.String() == i.name {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// ParseNetwork reads a network in CIDR form without bits after its prefix, or a
+// single address. Its errors complete the sentence that a key begins.
+func ParseNetwork(text string) (netip.Prefix, error) {
+	bad := errors.New("must be an address or a network in CIDR form without bits after its prefix, such as 10.0.0.0/8 or 192.0.2.7")
+	if address, err := netip.ParseAddr(text); err == nil {
+		if address.Zone() != "" {
+			return netip.Prefix{}, bad
+		}
+		address = address.Unmap()
+		return netip.PrefixFrom(address, address.BitLen()), nil
+	}
+	network, err := netip.ParsePrefix(text)
+	if err != nil || network != network.Masked() || network.Addr().Is4In6() {
+		return netip.Prefix{}, bad
+	}
+	return network, nil
+}
