@@ -29,6 +29,7 @@ import (
 	"github.com/tocsin/tocsin/internal/egress"
 	"github.com/tocsin/tocsin/internal/feeds"
 	"github.com/tocsin/tocsin/internal/gateway"
+	"github.com/tocsin/tocsin/internal/probing"
 	"github.com/tocsin/tocsin/internal/public"
 	"github.com/tocsin/tocsin/internal/senders"
 	"github.com/tocsin/tocsin/internal/sqlitedb"
@@ -129,20 +130,25 @@ func runEngine(ctx context.Context, cfg *config.Config, stderr io.Writer) (err e
 		return err
 	}
 	told.engine.Store(engine)
-	metrics.SetSource(func() telemetry.Snapshot {
-		depths, _ := queues.measure(context.Background()) // a queue in trouble has no figures
-		return telemetry.Snapshot{
-			Engine: engine.Snapshot(), Queues: depths, FDUsed: budget.Used(), FDBudget: budget.Limit(),
-			BrokerConnected: queues.connected(),
-		}
-	})
 	alerts, err := senders.NewAlertmanager(cfg.Alerts.Mapping())
 	if err != nil {
 		return usageError(fmt.Errorf("alerts: %w", err))
 	}
 	keeper := cases.New(ledger, queues, cases.Options{Rules: cfg.Lifecycle.Rules(), KeepAudit: cfg.Audit.Keep, Log: log})
+	watch, err := probing.New(ctx, ledger, keeper, probing.Options{Page: cfg.Probes.Page, Rules: cfg.Probes.Rules(), Meter: metrics, Log: log})
+	if err != nil {
+		return unavailableError(err)
+	}
+	open.add("watch over services", watch.Close)
+	metrics.SetSource(func() telemetry.Snapshot {
+		depths, _ := queues.measure(context.Background()) // a queue in trouble has no figures
+		return telemetry.Snapshot{
+			Engine: engine.Snapshot(), Queues: depths, FDUsed: budget.Used(), FDBudget: budget.Limit(),
+			BrokerConnected: queues.connected(), Services: watch.Count(),
+		}
+	})
 	control := gateway.New(gateway.Deps{
-		Intake: queues, Lifecycle: keeper, Alerts: alerts.Reports, Targets: feedTargets{ledger, published.Changed}, History: ledger, Engine: engine, Meter: metrics,
+		Intake: queues, Lifecycle: keeper, Alerts: alerts.Reports, Probes: watch, Targets: feedTargets{ledger, published.Changed}, History: ledger, Engine: engine, Meter: metrics,
 		CheckTarget: ways.checkTarget, Callers: callers, CheckCallback: producers.Check, Groups: ways.groups, Policy: ways.limits,
 		WebhookProvider: ways.webhookProvider,
 		Depths:          queues.measure, Metrics: metrics.Handler(), Log: log, Ended: metrics.Ended,
@@ -162,6 +168,7 @@ func runEngine(ctx context.Context, cfg *config.Config, stderr io.Writer) (err e
 	ctx, running := newWork(ctx)
 	running.run(ctx, "engine", engine.Run)
 	running.run(ctx, "lifecycle", keeper.Run)
+	running.run(ctx, "watch over services", watch.Run)
 	running.run(ctx, "feeds", func(ctx context.Context) error { published.Run(ctx); return nil })
 	running.run(ctx, "live page", control.Run)
 	running.run(ctx, "control listener", serveControl(gateway.NewServer(routes, log), withTLS(gateway.Limit(listener))))

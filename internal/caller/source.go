@@ -17,10 +17,11 @@ import (
 const (
 	Events = "events" // POST /v1/incidents
 	Alerts = "alerts" // POST /v1/alerts, /v1/update
+	Probes = "probes" // POST /v1/probes
 )
 
 // Routes lists the routes that a source may name.
-func Routes() []string { return []string{Events, Alerts} }
+func Routes() []string { return []string{Events, Alerts, Probes} }
 
 // What refusals are counted as that are no single source's.
 const (

@@ -12,6 +12,7 @@ import (
 	"github.com/tocsin/tocsin/incident"
 	"github.com/tocsin/tocsin/internal/caller"
 	"github.com/tocsin/tocsin/internal/lifecycle"
+	"github.com/tocsin/tocsin/internal/probe"
 	"github.com/tocsin/tocsin/internal/store"
 	"github.com/tocsin/tocsin/queue"
 )
@@ -30,6 +31,15 @@ type Lifecycle interface {
 	// Report takes checked reports and returns once what they lead to is durable;
 	// len(answers) == len(reports).
 	Report(ctx context.Context, digest [32]byte, reports []*lifecycle.Report) ([]lifecycle.Answer, error)
+}
+
+// Probes takes the results of probes and knows the health of services.
+type Probes interface {
+	// Take folds the results in a body of JSON, and counts those that were ignored
+	// as late or repeated; its error is an [*incident.Invalid].
+	Take(body []byte) (accepted, ignored int, err error)
+	// Services are all that were probed, by name.
+	Services() []probe.Seen
 }
 
 // Targets keeps targets, as [store.Targets] says.
@@ -86,6 +96,7 @@ type Deps struct {
 	// Alerts reads a notification of Alertmanager; its error is an
 	// [*incident.Invalid].
 	Alerts  func(body []byte) ([]*lifecycle.Report, error)
+	Probes  Probes
 	Targets Targets
 	History History
 	Engine  Engine
@@ -223,10 +234,12 @@ func (g *gateway) routes() []route {
 	post := func(h handler) map[string]handler { return map[string]handler{http.MethodPost: h} }
 	events := intake{caller.Events, incident.MaxEventBytes}
 	alerts := intake{caller.Alerts, maxAlertsBytes}
+	probes := intake{caller.Probes, probe.MaxBytes}
 	return []route{
 		{path: "/v1/incidents", methods: map[string]handler{"POST": g.postIncident, "GET": g.listIncidents}, intake: events},
 		{path: "/v1/alerts", methods: post(g.postAlerts), intake: alerts},
 		{path: "/v1/update", methods: post(g.postAlerts), intake: alerts},
+		{path: "/v1/probes", methods: map[string]handler{"POST": g.postProbes, "GET": g.listServices}, intake: probes},
 		{path: "/v1/incidents/{id}", methods: get(g.getIncident)},
 		{path: "/v1/incidents/{id}/deliveries", methods: get(g.listDeliveries)},
 		{path: "/v1/incidents/{id}/resend", methods: post(g.resendIncident)},

@@ -19,22 +19,27 @@ const forgetAfter = 24 * time.Hour
 
 // Panel is the health of all services. It is safe for concurrent use.
 //
-// Changes wait in it until they are reported, and a service with a change that waits
-// isn't handed out to be saved: so a crash between the two has the change found again,
-// by the results that come after it.
+// A change waits in it until it was reported, and is saved as one that waits before it
+// is: so a crash at any moment has it reported again, which whoever it is reported to
+// must know as a repeat.
 type Panel struct {
 	rules Rules
 
 	mu       sync.Mutex
 	services map[string]*watched
 	unsaved  map[string]struct{}
-	waiting  map[string]Transition
+	waiting  map[string]struct{} // names of those with a change to report
 }
 
+// watched is a service in a panel. Its JSON is what is saved.
 type watched struct {
 	Service
-	next time.Time // when Tick may see something, zero for never
-	last time.Time // of any result
+	// Waiting is the change to report.
+	Waiting *Transition `json:"waiting,omitempty"`
+
+	tried bool      // Waiting may have been reported: it can't be taken back
+	next  time.Time // when Tick may see something, zero for never
+	last  time.Time // of any result
 }
 
 // Change is a transition of one service.
@@ -43,22 +48,25 @@ type Change struct {
 	Transition
 }
 
-// NewPanel makes a panel of what was saved: services and their JSON, as [Panel.Unsaved]
+// NewPanel makes a panel of what was saved: services and their JSON, as [Panel.States]
 // gave them.
 func NewPanel(rules Rules, saved map[string][]byte, now time.Time) (*Panel, error) {
 	p := &Panel{
 		rules: rules, services: make(map[string]*watched, len(saved)),
-		unsaved: make(map[string]struct{}), waiting: make(map[string]Transition),
+		unsaved: make(map[string]struct{}), waiting: make(map[string]struct{}),
 	}
 	for name, state := range saved {
 		w := &watched{}
-		if err := json.Unmarshal(state, &w.Service); err != nil {
+		if err := json.Unmarshal(state, w); err != nil {
 			return nil, fmt.Errorf("read the saved health of a service: %w", err)
 		}
 		for _, l := range w.Locations {
 			if l.At.After(w.last) {
 				w.last = l.At
 			}
+		}
+		if w.Waiting != nil {
+			p.waiting[name], w.tried = struct{}{}, true
 		}
 		w.next = w.Next(now, rules)
 		p.services[name] = w
@@ -75,6 +83,10 @@ func (p *Panel) Fold(results []Result, now time.Time) (ignored int, err error) {
 	for i, r := range results {
 		w := p.services[r.Service]
 		if w == nil {
+			if now.Sub(r.At) >= p.rules.StaleAfter {
+				ignored++
+				continue
+			}
 			if !p.makeRoom(now) {
 				return ignored, &incident.Invalid{
 					Field:  fmt.Sprintf("results[%d].service", i),
@@ -113,23 +125,30 @@ func (p *Panel) after(name string, w *watched, change *Transition, now time.Time
 	if change == nil {
 		return
 	}
-	if before, ok := p.waiting[name]; ok {
-		change.From = before.From
-		if change.From == change.To {
+	if w.Waiting != nil {
+		change.From = w.Waiting.From
+		if change.From == change.To && !w.tried {
+			w.Waiting = nil
 			delete(p.waiting, name)
 			return
 		}
 	}
-	p.waiting[name] = *change
+	w.Waiting = change
+	p.waiting[name] = struct{}{}
 }
 
-// Waiting returns the changes to report, by service.
+// Waiting returns the changes to report, by service. Before they are, their services
+// have to be saved; [Panel.Changed] names them. One whose report failed may be known
+// all the same, so it waits until one succeeds, even if its service is by then what it
+// was before: From and To are the same then.
 func (p *Panel) Waiting() []Change {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	changes := make([]Change, 0, len(p.waiting))
 	for _, name := range slices.Sorted(maps.Keys(p.waiting)) {
-		changes = append(changes, Change{name, p.waiting[name]})
+		w := p.services[name]
+		w.tried = true
+		changes = append(changes, Change{name, *w.Waiting})
 	}
 	return changes
 }
@@ -138,53 +157,68 @@ func (p *Panel) Waiting() []Change {
 func (p *Panel) Reported(c Change) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	now, ok := p.waiting[c.Service]
-	switch {
-	case !ok && p.services[c.Service] != nil && p.services[c.Service].Health != c.To:
-		// It went back to what it was while the change was being reported.
-		w := p.services[c.Service]
-		p.waiting[c.Service] = Transition{From: c.To, To: w.Health, Cause: c.Cause}
-	case ok && now.To == c.To:
-		delete(p.waiting, c.Service)
-	case ok:
-		now.From = c.To
-		p.waiting[c.Service] = now
+	w := p.services[c.Service]
+	if w == nil || w.Waiting == nil {
+		return
 	}
+	p.unsaved[c.Service] = struct{}{}
+	w.tried = false
+	if w.Waiting.To == c.To {
+		w.Waiting = nil
+		delete(p.waiting, c.Service)
+		return
+	}
+	w.Waiting.From = c.To
 }
 
-// Unsaved returns the JSON of services that changed since the last call, but for those
-// with a change to report. [Panel.Again] gives back what could not be saved.
-func (p *Panel) Unsaved() (map[string][]byte, error) {
+// Changed returns the names of services that changed since the last call.
+// [Panel.Again] gives back those that could not be saved.
+func (p *Panel) Changed() []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	states := make(map[string][]byte, len(p.unsaved))
-	for name := range p.unsaved {
-		if _, waits := p.waiting[name]; waits {
-			continue
-		}
+	names := slices.Collect(maps.Keys(p.unsaved))
+	clear(p.unsaved)
+	return names
+}
+
+// States returns the JSON of services as they are now, nil for one that is forgotten.
+func (p *Panel) States(names []string) (map[string][]byte, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	states := make(map[string][]byte, len(names))
+	for _, name := range names {
 		w := p.services[name]
 		if w == nil {
-			states[name] = nil // forgotten
-			delete(p.unsaved, name)
+			states[name] = nil
 			continue
 		}
-		state, err := json.Marshal(&w.Service)
+		state, err := json.Marshal(w)
 		if err != nil {
 			return nil, fmt.Errorf("write the health of a service: %w", err)
 		}
 		states[name] = state
-		delete(p.unsaved, name)
 	}
 	return states, nil
 }
 
-// Again has services saved with the next ones.
-func (p *Panel) Again(states map[string][]byte) {
+// Again has services named once more by [Panel.Changed].
+func (p *Panel) Again(names []string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for name := range states {
+	for _, name := range names {
 		p.unsaved[name] = struct{}{}
 	}
+}
+
+// Count counts the services, by health.
+func (p *Panel) Count() map[Health]int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	count := map[Health]int{Operational: 0, Degraded: 0, Down: 0}
+	for _, w := range p.services {
+		count[w.Health]++
+	}
+	return count
 }
 
 // Seen is a service as people ask for it.
@@ -224,7 +258,7 @@ func (p *Panel) makeRoom(now time.Time) bool {
 		return true
 	}
 	for name, w := range p.services {
-		if _, waits := p.waiting[name]; !waits && w.Health == Operational && now.Sub(w.last) >= forgetAfter {
+		if w.Waiting == nil && w.Health == Operational && now.Sub(w.last) >= forgetAfter {
 			delete(p.services, name)
 			p.unsaved[name] = struct{}{}
 			return true

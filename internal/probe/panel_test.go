@@ -26,6 +26,15 @@ func (p *Panel) see(t interface{ Fatal(...any) }, service, location string, ok b
 	return at.Add(time.Second)
 }
 
+// takeUnsaved returns the states of services that changed.
+func (p *Panel) takeUnsaved(t interface{ Fatal(...any) }) map[string][]byte {
+	states, err := p.States(p.Changed())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return states
+}
+
 func TestAChangeWaitsUntilItIsReported(t *testing.T) {
 	p := panelOf(t, nil, start)
 	now := start
@@ -34,22 +43,50 @@ func TestAChangeWaitsUntilItIsReported(t *testing.T) {
 	}
 	p.see(t, "web", "a", true, now)
 	waiting := p.Waiting()
-	if len(waiting) != 1 || waiting[0].Service != "api" || waiting[0].To != Down {
+	if len(waiting) != 1 || waiting[0].Service != "api" || waiting[0].To != Down || !waiting[0].Began.Equal(waiting[0].At) {
 		t.Fatalf("waiting: %+v", waiting)
 	}
-	states, err := p.Unsaved()
-	if err != nil || len(states) != 1 || states["web"] == nil {
-		t.Fatalf("a service whose change waits may not be saved: %v, %v", states, err)
+	states := p.takeUnsaved(t)
+	if len(states) != 2 || states["api"] == nil || states["web"] == nil {
+		t.Fatalf("to save: %v", states)
+	}
+	if again := panelOf(t, states, now).Waiting(); len(again) != 1 || again[0].To != Down {
+		t.Errorf("after a crash waits %+v", again)
 	}
 	p.Reported(waiting[0])
 	if again := p.Waiting(); len(again) != 0 {
 		t.Errorf("still waiting: %+v", again)
 	}
-	if states, _ = p.Unsaved(); len(states) != 1 || states["api"] == nil {
-		t.Errorf("unsaved: %v", states)
+	states = p.takeUnsaved(t)
+	if len(states) != 1 || states["api"] == nil {
+		t.Errorf("to save after the report: %v", states)
 	}
-	if states, _ = p.Unsaved(); len(states) != 0 {
+	if again := panelOf(t, states, now).Waiting(); len(again) != 0 {
+		t.Errorf("after a crash waits %+v", again)
+	}
+	if states = p.takeUnsaved(t); len(states) != 0 {
 		t.Errorf("saved twice: %v", states)
+	}
+}
+
+// A report that failed may be known all the same.
+func TestWhatMayBeKnownIsNotTakenBack(t *testing.T) {
+	p := panelOf(t, nil, start)
+	now := start
+	for range 3 {
+		now = p.see(t, "api", "a", false, now)
+	}
+	p.Waiting()
+	saved := p.takeUnsaved(t)
+	for _, p := range []*Panel{p, panelOf(t, saved, now)} {
+		now := now
+		for range 5 {
+			now = p.see(t, "api", "a", true, now)
+		}
+		waiting := p.Waiting()
+		if len(waiting) != 1 || waiting[0].To != Operational || !waiting[0].Began.Equal(start.Add(2*time.Second)) {
+			t.Errorf("waiting: %+v", waiting)
+		}
 	}
 }
 
@@ -97,17 +134,14 @@ func TestServicesAreBounded(t *testing.T) {
 	if _, err := p.Fold(more, start); err == nil {
 		t.Error("one service too many was taken")
 	}
-	if _, err := p.Unsaved(); err != nil {
-		t.Fatal(err)
-	}
+	p.takeUnsaved(t)
 	later := start.Add(forgetAfter)
 	more[0].At = later
 	if _, err := p.Fold(more, later); err != nil {
 		t.Errorf("no room was made: %v", err)
 	}
-	states, err := p.Unsaved()
-	if err != nil || len(states) != 2 {
-		t.Errorf("%d services to save, want the new one and the forgotten one; %v", len(states), err)
+	if states := p.takeUnsaved(t); len(states) != 2 {
+		t.Errorf("%d services to save, want the new one and the forgotten one", len(states))
 	}
 	if all := p.All(later); len(all) != MaxServices {
 		t.Errorf("%d services", len(all))
@@ -147,13 +181,54 @@ func TestRestartsChangeNothing(t *testing.T) {
 				t.Fatalf("without a restart %+v, with one %+v", a, b)
 			}
 			if rapid.Bool().Draw(t, "restart") {
-				states, err := restarted.Unsaved()
-				if err != nil {
-					t.Fatal(err)
-				}
-				maps.Copy(saved, states)
+				maps.Copy(saved, restarted.takeUnsaved(t))
 				restarted = panelOf(t, saved, now)
 			}
+		}
+	})
+}
+
+// Whoever is told, and keeps only the last that was said, knows in the end how a
+// service is, whenever the process dies between seeing, saving and reporting.
+func TestACrashLosesNoChange(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p, saved, now := panelOf(t, nil, start), map[string][]byte{}, start
+		known := Operational // by whoever is told
+		round := func(steps int) {
+			waiting := p.Waiting()
+			if steps > 0 {
+				maps.Copy(saved, p.takeUnsaved(t))
+			}
+			for _, c := range waiting {
+				if steps > 1 {
+					known = c.To
+				}
+				if steps > 2 {
+					p.Reported(c)
+				}
+			}
+		}
+		for range rapid.IntRange(1, 200).Draw(t, "steps") {
+			now = p.see(t, "api", rapid.SampledFrom([]string{"a", "b"}).Draw(t, "location"), rapid.Bool().Draw(t, "ok"), now)
+			switch steps := rapid.IntRange(-1, 3).Draw(t, "round"); {
+			case steps < 0:
+			case steps < 3:
+				round(steps)
+				p = panelOf(t, saved, now) // a crash in the middle
+			default:
+				round(3)
+			}
+		}
+		for range 5 {
+			p.Tick(now)
+			for _, location := range []string{"a", "b"} {
+				now = p.see(t, "api", location, true, now)
+			}
+		}
+		p.Tick(now.Add(DefaultRules().Settle))
+		round(3)
+		if known != Operational {
+			t.Fatalf("it is known as %v", known)
 		}
 	})
 }

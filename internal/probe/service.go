@@ -36,7 +36,9 @@ const MaxLocations = 256
 // zero value is a service nobody has probed.
 type Service struct {
 	// Health is what was last told.
-	Health    Health               `json:"health"`
+	Health Health `json:"health"`
+	// Began is since when it isn't operational, zero while it is.
+	Began     time.Time            `json:"began,omitzero"`
 	Locations map[string]*Location `json:"locations"`
 	Latency   Latency              `json:"latency"`
 	// Seen is what the votes say, told or not; Changed is when it last changed, and
@@ -75,9 +77,13 @@ type Latency struct {
 
 // Transition is a change of health that should be told.
 type Transition struct {
-	From, To Health
+	From Health `json:"from"`
+	To   Health `json:"to"`
 	// Cause says why, for people; it names locations and nothing else.
-	Cause string
+	Cause string `json:"cause"`
+	// At is when it happened, Began when the service last ceased to be operational.
+	At    time.Time `json:"at"`
+	Began time.Time `json:"began"`
 }
 
 // Fold takes one result into account, at now. It returns false in taken for a result
@@ -211,8 +217,13 @@ func (s *Service) Tick(now time.Time, rules Rules) *Transition {
 	if s.Seen == s.Health {
 		return nil
 	}
-	change := &Transition{From: s.Health, To: s.Seen, Cause: cause}
-	s.Health = s.Seen
+	if s.Health == Operational {
+		s.Began = now
+	}
+	change := &Transition{From: s.Health, To: s.Seen, Cause: cause, At: now, Began: s.Began}
+	if s.Health = s.Seen; s.Health == Operational {
+		s.Began = time.Time{}
+	}
 	return change
 }
 
