@@ -239,8 +239,8 @@ func TestDocumentedRequests(t *testing.T) {
 			t.Errorf("%s\nanswers\n%sand not\n%s", f.text, stdout, all[i+1].text)
 		}
 	}
-	if tried != 4 {
-		t.Errorf("%d curls were tried, want 4", tried)
+	if tried != 5 {
+		t.Errorf("%d curls were tried, want 5", tried)
 	}
 }
 

@@ -224,7 +224,7 @@ func TestProblems(t *testing.T) {
 		{"source name taken", "sources: [{name: tokens, routes: [alerts], networks: [10.0.0.0/8]}]", "sources[0].name: is used twice, or is one of tokens, several and other"},
 		{"source twice", "sources: [{name: a, routes: [alerts], networks: [10.0.0.0/8]}, {name: a, routes: [alerts], networks: [10.0.0.0/8]}]", "sources[1].name: is used twice"},
 		{"source routes", "sources: [{name: a, networks: [10.0.0.0/8]}]", "sources[0].routes: must name what it may send to: events, alerts"},
-		{"source route", "sources: [{name: a, routes: [alerts, targets], networks: [10.0.0.0/8]}]", "tocsin.yaml:1:38: sources[0].routes[1]: must be one of events, alerts, once"},
+		{"source route", "sources: [{name: a, routes: [alerts, targets], networks: [10.0.0.0/8]}]", "tocsin.yaml:1:38: sources[0].routes[1]: must be one of events, alerts, probes, once"},
 		{"source route twice", "sources: [{name: a, routes: [alerts, alerts], networks: [10.0.0.0/8]}]", "sources[0].routes[1]: must be one of"},
 		{"source asks nothing", "sources: [{name: a, routes: [alerts]}]", "sources[0]: must ask for something"},
 		{"source token", "sources: [{name: a, routes: [alerts], bearer: [short]}]", "sources[0].bearer[0]: must be at least 16"},

@@ -14,7 +14,7 @@ import (
 
 const probed = `{"service":"api","location":"fra","ok":%v,"latency_ms":12.5}`
 
-func TestProbes(t *testing.T) {
+func TestResultsOfProbes(t *testing.T) {
 	f := start(t)
 	if v := f.get("/v1/probes").want(200); len(v["items"].([]any)) != 0 {
 		t.Errorf("at first there are %v", v)
@@ -43,8 +43,8 @@ func TestProbes(t *testing.T) {
 	told := f.accept(1)[0]
 	cancel()
 	<-ended
-	if told.Incident.IncidentID != "probe-api" || told.Incident.Sequence != 1 {
-		t.Errorf("told is %+v", told.Incident)
+	if told.Plan == nil || told.Plan.IncidentID != "probe-api" || told.Plan.Sequence != 1 {
+		t.Errorf("told is %+v", told)
 	}
 }
 

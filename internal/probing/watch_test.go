@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"strings"
 	"sync"
 	"testing"
@@ -57,9 +58,21 @@ func (r *receivers) heard() string {
 	return strings.Join(list, "; ")
 }
 
+func (r *receivers) first() *incident.Event {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.events[0]
+}
+
 type counts struct {
 	mu sync.Mutex
 	of map[string]int
+}
+
+func (c *counts) all() map[string]int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return maps.Clone(c.of)
 }
 
 func (c *counts) ProbeResults(result string, n int) {
@@ -75,17 +88,32 @@ func (c *counts) ProbeResults(result string, n int) {
 type faulty struct {
 	store.Probes
 	Lifecycle
-	before, after func(call string) error
+	mu sync.Mutex
+	// fails is asked with "before save", "after save", "before report" and "after
+	// report".
+	fails func(when string) error
+}
+
+func (f *faulty) set(fails func(when string) error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.fails = fails
+}
+
+func (f *faulty) ask(when string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.fails(when)
 }
 
 func (f *faulty) fault(call string, do func() error) error {
-	if err := f.before(call); err != nil {
+	if err := f.ask("before " + call); err != nil {
 		return err
 	}
 	if err := do(); err != nil {
 		return err
 	}
-	return f.after(call)
+	return f.ask("after " + call)
 }
 
 func (f *faulty) SaveServices(ctx context.Context, states map[string][]byte) error {
@@ -100,6 +128,23 @@ func (f *faulty) Report(ctx context.Context, digest [32]byte, reports []*lifecyc
 	return answers, err
 }
 
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
 // world is a watch over a real store and lifecycle, in virtual time.
 type world struct {
 	*testing.T
@@ -109,7 +154,7 @@ type world struct {
 	store     *sqlitestore.Store
 	watch     *Watch
 	faults    *faulty
-	log       bytes.Buffer
+	log       lockedBuffer
 	kill      func() // without an orderly stop
 }
 
@@ -136,7 +181,7 @@ func (w *world) start() {
 	rules.Promote = append(rules.Promote, lifecycle.Promotion{Visibility: incident.Public, Impact: incident.ImpactMinor})
 	log := slog.New(slog.NewTextHandler(&w.log, nil))
 	keeper := cases.New(w.store, w.receivers, cases.Options{Rules: rules, Log: log})
-	w.faults = &faulty{Probes: w.store, Lifecycle: keeper, before: nothing, after: nothing}
+	w.faults = &faulty{Probes: w.store, Lifecycle: keeper, fails: nothing}
 	if w.watch, err = New(w.Context(), w.faults, w.faults, Options{Page: "default", Rules: probe.DefaultRules(), Meter: w.counts, Log: log}); err != nil {
 		w.Fatal(err)
 	}
@@ -199,7 +244,7 @@ func TestAServiceBecomesAnIncident(t *testing.T) {
 		time.Sleep(time.Hour)
 		w.want(minor, critical, minor, "probe-api resolved minor api", "probe-api completed minor api")
 
-		first := w.receivers.events[0]
+		first := w.receivers.first()
 		if first.Title != "api is degraded" || first.Message == "" || !strings.Contains(string(first.Details), "fails from a") ||
 			strings.Contains(first.Title+first.Message, "from a") {
 			t.Errorf("it is told as %+v with %s", first, first.Details)
@@ -207,8 +252,8 @@ func TestAServiceBecomesAnIncident(t *testing.T) {
 		if n := w.watch.Count(); n["operational"] != 1 || n["degraded"]+n["down"] != 0 {
 			t.Errorf("counted are %v", n)
 		}
-		if w.counts.of["accepted"] != 18 || w.counts.of["ignored"]+w.counts.of["invalid"] != 0 {
-			t.Errorf("counted are the results %v", w.counts.of)
+		if c := w.counts.all(); c["accepted"] != 18 || c["ignored"]+c["invalid"] != 0 {
+			t.Errorf("counted are the results %v", c)
 		}
 	})
 }
@@ -262,25 +307,24 @@ func TestACrashAtAnyStepTellsOnce(t *testing.T) {
 		t.Run(crash, func(t *testing.T) {
 			inWorld(t, func(w *world) {
 				dead := errors.New("the process died")
-				stop := func(when string) func(string) error {
+				stop := func() func(string) error {
 					calls, died := map[string]int{}, false
-					return func(call string) error {
-						calls[call]++
-						if died = died || fmt.Sprintf("%s %s %d", when, call, calls[call]) == crash; died {
-							w.faults.before = func(string) error { return dead } // nothing works any more
-							return dead
+					return func(when string) error {
+						calls[when]++
+						if died = died || fmt.Sprintf("%s %d", when, calls[when]) == crash; died {
+							return dead // nothing works any more
 						}
 						return nil
 					}
 				}
 				w.see("api", "a", false, 2)
-				w.faults.before, w.faults.after = stop("before"), stop("after")
+				w.faults.set(stop())
 				w.see("api", "a", false, 1)
 				w.kill()
 				w.start()
 				w.see("api", "a", false, 3)
 				w.want(critical)
-				w.faults.before, w.faults.after = stop("before"), stop("after")
+				w.faults.set(stop())
 				w.see("api", "a", true, 5)
 				w.kill()
 				w.start()
@@ -296,18 +340,18 @@ func TestACrashAtAnyStepTellsOnce(t *testing.T) {
 func TestAReportThatFailedMayBeKnown(t *testing.T) {
 	inWorld(t, func(w *world) {
 		broken := errors.New("no answer")
-		w.faults.after = func(call string) error {
-			if call == "report" {
+		w.faults.set(func(when string) error {
+			if when == "after report" {
 				return broken
 			}
 			return nil
-		}
+		})
 		w.see("api", "a", false, 3)
 		w.want(critical)
-		w.faults.before = func(string) error { return broken }
+		w.faults.set(func(string) error { return broken })
 		w.see("api", "a", true, 5)
 		w.want(critical)
-		w.faults.before, w.faults.after = nothing, nothing
+		w.faults.set(nothing)
 		time.Sleep(time.Minute)
 		w.want(critical, resolved)
 		if log := w.log.String(); strings.Count(log, "trying again") != 1 || strings.Count(log, "told again") != 1 {
@@ -331,7 +375,7 @@ func TestManyServices(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if n := len(w.receivers.events); n != services {
+		if n := strings.Count(w.receivers.heard(), "critical"); n != services {
 			t.Errorf("%d were told", n)
 		}
 		w.kill()
@@ -352,7 +396,7 @@ func TestWhatIsInvalidIsCounted(t *testing.T) {
 		if accepted != 0 || ignored != 1 || err != nil {
 			t.Errorf("accepted %d, ignored %d, %v", accepted, ignored, err)
 		}
-		if c := w.counts.of; c["invalid"] != 1 || c["ignored"] != 1 || c["accepted"] != 0 || len(w.watch.Services()) != 0 {
+		if c := w.counts.all(); c["invalid"] != 1 || c["ignored"] != 1 || c["accepted"] != 0 || len(w.watch.Services()) != 0 {
 			t.Errorf("counted are %v, and services %v", c, w.watch.Services())
 		}
 	})

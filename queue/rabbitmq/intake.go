@@ -14,7 +14,7 @@ import (
 
 // Headers of events. Producers need none of them.
 const (
-	headerSource     = "tocsin-source"      // "http", "alerts"
+	headerSource     = "tocsin-source"      // "http", "alerts", "probes"
 	headerReceivedAt = "tocsin-received-at" // ms since 1970
 	headerReason     = "tocsin-reason"      // why an event is invalid
 	headerField      = "tocsin-field"       // which field of it is at fault, if one is
@@ -97,7 +97,7 @@ func (h *handle) event() *queue.Event {
 // source keeps to the known words: anybody can publish, and it becomes a label.
 func source(headers amqp.Table) string {
 	switch s, _ := headers[headerSource].(string); s {
-	case "http", "alerts":
+	case "http", "alerts", "probes":
 		return s
 	}
 	return "amqp"
