@@ -169,6 +169,9 @@ func runEngine(ctx context.Context, cfg *config.Config, stderr io.Writer) (err e
 	running.run(ctx, "engine", engine.Run)
 	running.run(ctx, "lifecycle", keeper.Run)
 	running.run(ctx, "watch over services", watch.Run)
+	if queues.probes != nil {
+		running.run(ctx, "results of probes", func(ctx context.Context) error { return watch.Consume(ctx, queues.probes) })
+	}
 	running.run(ctx, "feeds", func(ctx context.Context) error { published.Run(ctx); return nil })
 	running.run(ctx, "live page", control.Run)
 	running.run(ctx, "control listener", serveControl(gateway.NewServer(routes, log), withTLS(gateway.Limit(listener))))
@@ -324,6 +327,7 @@ type queues struct {
 	name      string
 	ready     func(context.Context) error
 	connected func() bool
+	probes    probing.Feed // nil for the embedded queue
 }
 
 // openQueue opens the embedded queue or the broker's.
@@ -351,7 +355,7 @@ func openQueue(ctx context.Context, cfg *config.Config, groups []string, db *sql
 		defer cancel()
 		return b.Ready(ctx)
 	}
-	return &queues{Queue: b, Intake: b, name: "rabbitmq", ready: ready, connected: b.Connected}, nil
+	return &queues{Queue: b, Intake: b, name: "rabbitmq", ready: ready, connected: b.Connected, probes: b}, nil
 }
 
 // Offer implements [gateway.Intake]. A full disk is not a queue that will be

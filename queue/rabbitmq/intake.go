@@ -60,8 +60,17 @@ func (b *Broker) Offer(ctx context.Context, e *queue.Event) error {
 // Take implements [queue.Intake]. Events that are too large are concluded as
 // invalid here.
 func (b *Broker) Take(ctx context.Context, limit int) ([]*queue.Event, error) {
+	return b.takeBodies(ctx, intake, limit)
+}
+
+// TakeProbes is Take for results of probes, which Conclude concludes as well.
+func (b *Broker) TakeProbes(ctx context.Context, limit int) ([]*queue.Event, error) {
+	return b.takeBodies(ctx, probes, limit)
+}
+
+func (b *Broker) takeBodies(ctx context.Context, from string, limit int) ([]*queue.Event, error) {
 	for {
-		handles, err := b.takeFrom(ctx, intake, limit)
+		handles, err := b.takeFrom(ctx, from, limit)
 		if err != nil {
 			return nil, err
 		}
