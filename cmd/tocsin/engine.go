@@ -139,7 +139,7 @@ func runEngine(ctx context.Context, cfg *config.Config, stderr io.Writer) (err e
 	if err != nil {
 		return unavailableError(err)
 	}
-	open.add("watch over services", watch.Close)
+	open.add("watch over services", func() error { watch.Close(); return nil })
 	metrics.SetSource(func() telemetry.Snapshot {
 		depths, _ := queues.measure(context.Background()) // a queue in trouble has no figures
 		return telemetry.Snapshot{

@@ -123,15 +123,18 @@ func (w *Watch) Run(ctx context.Context) error {
 	}
 }
 
-// Close does a last round and saves what it left. Changes that can't be reported are
-// reported by the next process.
-func (w *Watch) Close() error {
+// Close does a last round and saves what it left, as far as that can be done within
+// seconds. What can't is as after a crash, and logged.
+func (w *Watch) Close() {
 	ctx, cancel := context.WithTimeout(context.Background(), closePatience)
 	defer cancel()
-	if err := w.round(ctx); err != nil {
-		return err
+	err := w.round(ctx)
+	if err == nil {
+		err = w.save(ctx)
 	}
-	return w.save(ctx)
+	if err != nil {
+		w.opt.Log.Warn("the health of services could not be saved; the last results are forgotten", "error", err)
+	}
 }
 
 // note logs that rounds begin to fail, and that they no longer do.

@@ -288,9 +288,7 @@ func TestAnOrderlyStopForgetsNothing(t *testing.T) {
 		if _, _, err := w.watch.Take([]byte(third)); err != nil {
 			w.Fatal(err)
 		}
-		if err := w.watch.Close(); err != nil {
-			w.Fatal(err)
-		}
+		w.watch.Close()
 		w.kill()
 		w.start()
 		time.Sleep(10 * time.Second)
@@ -298,6 +296,55 @@ func TestAnOrderlyStopForgetsNothing(t *testing.T) {
 		if all := w.watch.Services(); len(all) != 1 || all[0].Health != probe.Down || all[0].Failing != 1 {
 			w.Errorf("the services are %+v", all)
 		}
+	})
+}
+
+// The process dies in the round in which a new service fails for the first time, and
+// the service is well when the next one begins: what was told has its end told.
+func TestACrashLeavesNoIncidentOpen(t *testing.T) {
+	for _, crash := range []string{"before save", "after save", "before report", "after report"} {
+		t.Run(crash, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				died := false
+				w.faults.set(func(when string) error {
+					if died = died || when == crash; died {
+						return errors.New("the process died")
+					}
+					return nil
+				})
+				const failed = `{"service":"api","location":"a","ok":false}`
+				if _, _, err := w.watch.Take([]byte("[" + failed + "," + failed + "," + failed + "]")); err != nil {
+					w.Fatal(err)
+				}
+				time.Sleep(10 * time.Second)
+				w.kill()
+				w.start()
+				w.see("api", "a", true, 6)
+				if crash == "before save" {
+					w.want() // as if nothing had been sent
+				} else {
+					w.want(critical, resolved)
+				}
+			})
+		})
+	}
+}
+
+func TestWhatCouldNotBeSavedIsSavedLater(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.faults.set(func(when string) error {
+			if when == "before save" {
+				return errors.New("the disk is full")
+			}
+			return nil
+		})
+		w.see("api", "a", false, 2)
+		w.faults.set(nothing)
+		time.Sleep(10 * time.Second)
+		w.kill()
+		w.start()
+		w.see("api", "a", false, 1)
+		w.want(critical)
 	})
 }
 
