@@ -92,6 +92,7 @@ type faulty struct {
 	// fails is asked with "before save", "after save", "before report" and "after
 	// report".
 	fails func(when string) error
+	asked map[string]int
 }
 
 func (f *faulty) set(fails func(when string) error) {
@@ -103,7 +104,17 @@ func (f *faulty) set(fails func(when string) error) {
 func (f *faulty) ask(when string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.asked == nil {
+		f.asked = make(map[string]int)
+	}
+	f.asked[when]++
 	return f.fails(when)
+}
+
+func (f *faulty) count(when string) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.asked[when]
 }
 
 func (f *faulty) fault(call string, do func() error) error {
@@ -244,6 +255,9 @@ func TestAServiceBecomesAnIncident(t *testing.T) {
 		time.Sleep(time.Hour)
 		w.want(minor, critical, minor, "probe-api resolved minor api", "probe-api completed minor api")
 
+		if n := w.faults.count("before report"); n != 4 {
+			w.Errorf("%d reports were made of four changes", n)
+		}
 		first := w.receivers.first()
 		if first.Title != "api is degraded" || first.Message == "" || !strings.Contains(string(first.Details), "fails from a") ||
 			strings.Contains(first.Title+first.Message, "from a") {
