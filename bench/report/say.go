@@ -50,6 +50,10 @@ func counted(id string) string {
 		return "targets planned"
 	case "i1":
 		return "events accepted"
+	case "i2":
+		return "notifications taken"
+	case "i3":
+		return "results folded"
 	}
 	return "deliveries"
 }

@@ -37,7 +37,7 @@ func TestTheTable(t *testing.T) {
 			}
 		}
 	}
-	for id := range strings.FieldsSeq("w1 w2 w3.cold w3.resumed w4 w5.embedded w5.rabbitmq w6 m1 s1 s1.20ms f1.200x50 f1.304x50 f1.200x1000 f1.304x1000 p1 i1.http i1.amqp x1") {
+	for id := range strings.FieldsSeq("w1 w2 w3.cold w3.resumed w4 w5.embedded w5.rabbitmq w6 m1 s1 s1.20ms f1.200x50 f1.304x50 f1.200x1000 f1.304x1000 p1 i1.http i1.amqp i2 i3 x1") {
 		if !seen[id] {
 			t.Errorf("%s is missing", id)
 		}
@@ -271,7 +271,7 @@ func TestASlowAnswerCountsForAllItHoldsUp(t *testing.T) {
 		w.WriteHeader(http.StatusAccepted)
 	}))
 	defer server.Close()
-	p := newPoster(server.URL)
+	p := newPoster(server.URL, "/v1/incidents", clients, intakeEvent)
 	defer p.client.CloseIdleConnections()
 	v, err := p.run(t.Context(), 600, 1000)
 	if err != nil {

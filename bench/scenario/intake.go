@@ -85,27 +85,10 @@ const (
 )
 
 func driveHTTP(ctx context.Context, e *engine, events int, m *result.Measurement) error {
-	poster := newPoster(e.base)
-	defer poster.client.CloseIdleConnections()
-	if _, err := poster.run(ctx, warmUpRequests, 0); err != nil {
+	poster := newPoster(e.base, "/v1/incidents", clients, intakeEvent)
+	if err := poster.drive(ctx, e, events, intakeRate, m); err != nil {
 		return err
 	}
-	watch := run.Observe(e.Process)
-	paced, err := poster.run(ctx, events, intakeRate)
-	var free *volley
-	if err == nil {
-		free, err = poster.run(ctx, events, 0)
-	}
-	m.Cost(watch.End(), "engine")
-	if err != nil {
-		return err
-	}
-	m.P50MS, m.P99MS = float64(paced.latency.ValueAtPercentile(50))/1000, float64(paced.latency.ValueAtPercentile(99))/1000
-	m.Latency = quantiles(paced.latency)
-	m.Deliveries, m.WallS = events, free.wall.Seconds()
-	m.PerS = float64(events) / m.WallS
-	m.More["offered_per_s"], m.More["paced_per_s"] = intakeRate, result.Round(float64(events)/paced.wall.Seconds())
-	m.More["free_p99_ms"] = float64(free.latency.ValueAtPercentile(99)) / 1000
 	// A 202 is a promise: every event has to be accepted in the end.
 	sent := poster.sent.Load()
 	if _, all, err := e.await(ctx, acceptedHTTP, float64(sent), drainPatience); err != nil || all {
@@ -116,27 +99,54 @@ func driveHTTP(ctx context.Context, e *engine, events int, m *result.Measurement
 	return err
 }
 
-// poster posts events of new incidents.
-type poster struct {
-	url    string
-	client *fasthttp.HostClient
-	sent   atomic.Int64
+// drive sends requests at a rate, and then as many as fast as they are answered.
+func (p *poster) drive(ctx context.Context, e *engine, requests int, rate float64, m *result.Measurement) error {
+	defer p.client.CloseIdleConnections()
+	if _, err := p.run(ctx, warmUpRequests, 0); err != nil {
+		return err
+	}
+	watch := run.Observe(e.Process)
+	paced, err := p.run(ctx, requests, rate)
+	var free *volley
+	if err == nil {
+		free, err = p.run(ctx, requests, 0)
+	}
+	m.Cost(watch.End(), "engine")
+	if err != nil {
+		return err
+	}
+	m.P50MS, m.P99MS = float64(paced.latency.ValueAtPercentile(50))/1000, float64(paced.latency.ValueAtPercentile(99))/1000
+	m.Latency = quantiles(paced.latency)
+	m.Deliveries, m.WallS = requests, free.wall.Seconds()
+	m.PerS = float64(requests) / m.WallS
+	m.More["offered_per_s"], m.More["paced_per_s"] = result.Round(rate), result.Round(float64(requests)/paced.wall.Seconds())
+	m.More["free_p99_ms"] = float64(free.latency.ValueAtPercentile(99)) / 1000
+	return nil
 }
 
-func newPoster(base string) *poster {
+// poster posts bodies to one route; body makes the one of a number.
+type poster struct {
+	url     string
+	body    func(n int) ([]byte, error)
+	clients int // requests under way at most
+	client  *fasthttp.HostClient
+	sent    atomic.Int64
+}
+
+func newPoster(base, path string, clients int, body func(n int) ([]byte, error)) *poster {
 	address := strings.TrimPrefix(base, "http://")
-	return &poster{url: base + "/v1/incidents", client: &fasthttp.HostClient{Addr: address, MaxConns: clients,
+	return &poster{url: base + path, body: body, clients: clients, client: &fasthttp.HostClient{Addr: address, MaxConns: clients,
 		MaxIdemponentCallAttempts: 1, NoDefaultUserAgentHeader: true,
 		Dial: func(to string) (net.Conn, error) { return net.DialTimeout("tcp", to, eventPatience) }}}
 }
 
-// volley is so many events, and how long their answers took.
+// volley is so many requests, and how long their answers took.
 type volley struct {
 	wall    time.Duration
 	latency *hdrhistogram.Histogram // microseconds
 }
 
-// run posts n events at a rate by the second, or as fast as they are answered if
+// run posts n bodies at a rate by the second, or as fast as they are answered if
 // that is 0. At a rate, the latency counts from the moment when an event was due,
 // even if all clients were busy then: what a slow answer holds up counts too.
 func (p *poster) run(ctx context.Context, n int, rate float64) (*volley, error) {
@@ -144,7 +154,7 @@ func (p *poster) run(ctx context.Context, n int, rate float64) (*volley, error) 
 	from := int(p.sent.Load())
 	for i := range bodies {
 		var err error
-		if bodies[i], err = intakeEvent(from + i); err != nil {
+		if bodies[i], err = p.body(from + i); err != nil {
 			return nil, err
 		}
 	}
@@ -158,7 +168,7 @@ func (p *poster) run(ctx context.Context, n int, rate float64) (*volley, error) 
 	)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	for range clients {
+	for range p.clients {
 		workers.Go(func() {
 			own := sink.NewHistogram()
 			var err error
@@ -203,10 +213,10 @@ func (p *poster) post(ctx context.Context, body []byte) error {
 	request.Header.SetContentType("application/json")
 	request.SetBodyRaw(body)
 	if err := p.client.DoDeadline(request, response, time.Now().Add(eventPatience)); err != nil {
-		return fmt.Errorf("post an event: %w", err)
+		return fmt.Errorf("post to the intake: %w", err)
 	}
 	if response.StatusCode() != http.StatusAccepted {
-		return fmt.Errorf("post an event: the engine answered %d: %.200s", response.StatusCode(), response.Body())
+		return fmt.Errorf("post to the intake: the engine answered %d: %.200s", response.StatusCode(), response.Body())
 	}
 	p.sent.Add(1)
 	return nil

@@ -19,6 +19,8 @@ func Table() []Scenario {
 		planning(),
 		intakeHTTP(),
 		intakeAMQP(),
+		intakeAlerts(),
+		intakeProbes(),
 		mixed(),
 	}
 }

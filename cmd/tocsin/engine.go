@@ -30,6 +30,7 @@ import (
 	"github.com/tocsin/tocsin/internal/egress"
 	"github.com/tocsin/tocsin/internal/feeds"
 	"github.com/tocsin/tocsin/internal/gateway"
+	"github.com/tocsin/tocsin/internal/probing"
 	"github.com/tocsin/tocsin/internal/public"
 	"github.com/tocsin/tocsin/internal/senders"
 	"github.com/tocsin/tocsin/internal/sqlitedb"
@@ -130,13 +131,6 @@ func runEngine(ctx context.Context, cfg *config.Config, stderr io.Writer) (err e
 		return err
 	}
 	told.engine.Store(engine)
-	metrics.SetSource(func() telemetry.Snapshot {
-		depths, _ := queues.measure(context.Background()) // a queue in trouble has no figures
-		return telemetry.Snapshot{
-			Engine: engine.Snapshot(), Queues: depths, FDUsed: budget.Used(), FDBudget: budget.Limit(),
-			PortShortages: dialer.PortShortages(), BrokerConnected: queues.connected(),
-		}
-	})
 	alerts, err := senders.NewAlertmanager(cfg.Alerts.Mapping())
 	if err != nil {
 		return usageError(fmt.Errorf("alerts: %w", err))
@@ -146,8 +140,20 @@ func runEngine(ctx context.Context, cfg *config.Config, stderr io.Writer) (err e
 		return usageError(err)
 	}
 	keeper := cases.New(ledger, queues, cases.Options{Rules: cfg.Lifecycle.Rules(), KeepAudit: cfg.Audit.Keep, Log: log})
+	watch, err := probing.New(ctx, ledger, keeper, probing.Options{Page: cfg.Probes.Page, Rules: cfg.Probes.Rules(), Meter: metrics, Log: log})
+	if err != nil {
+		return unavailableError(err)
+	}
+	open.add("watch over services", func() error { watch.Close(); return nil })
+	metrics.SetSource(func() telemetry.Snapshot {
+		depths, _ := queues.measure(context.Background()) // a queue in trouble has no figures
+		return telemetry.Snapshot{
+			Engine: engine.Snapshot(), Queues: depths, FDUsed: budget.Used(), FDBudget: budget.Limit(),
+			PortShortages: dialer.PortShortages(), BrokerConnected: queues.connected(), Services: watch.Count(),
+		}
+	})
 	control := gateway.New(gateway.Deps{
-		Intake: queues, Lifecycle: keeper, Alerts: alerts.Reports, PageOf: cfg.PageOf, Own: own, Targets: feedTargets{ledger, published.Changed}, History: ledger, Audit: ledger, Engine: engine, Meter: metrics,
+		Intake: queues, Lifecycle: keeper, Alerts: alerts.Reports, Probes: watch, PageOf: cfg.PageOf, Own: own, Targets: feedTargets{ledger, published.Changed}, History: ledger, Audit: ledger, Engine: engine, Meter: metrics,
 		CheckTarget: ways.checkTarget, Callers: callers, CheckCallback: producers.Check, Groups: ways.groups, Policy: ways.limits,
 		WebhookProvider: ways.webhookProvider,
 		Depths:          queues.measure, Metrics: metrics.Handler(), Log: log, Ended: metrics.Ended,
@@ -167,6 +173,10 @@ func runEngine(ctx context.Context, cfg *config.Config, stderr io.Writer) (err e
 	ctx, running := newWork(ctx)
 	running.run(ctx, "engine", engine.Run)
 	running.run(ctx, "lifecycle", keeper.Run)
+	running.run(ctx, "watch over services", watch.Run)
+	if queues.probes != nil {
+		running.run(ctx, "results of probes", func(ctx context.Context) error { return watch.Consume(ctx, queues.probes) })
+	}
 	running.run(ctx, "feeds", func(ctx context.Context) error { published.Run(ctx); return nil })
 	running.run(ctx, "live page", control.Run)
 	running.run(ctx, "control listener", serveControl(gateway.NewServer(routes, log), withTLS(gateway.Limit(listener))))
@@ -322,6 +332,7 @@ type queues struct {
 	name      string
 	ready     func(context.Context) error
 	connected func() bool
+	probes    probing.Feed // nil for the embedded queue
 }
 
 // openQueue opens the embedded queue or the broker's.
@@ -349,7 +360,7 @@ func openQueue(ctx context.Context, cfg *config.Config, groups []string, db *sql
 		defer cancel()
 		return b.Ready(ctx)
 	}
-	return &queues{Queue: b, Intake: b, name: "rabbitmq", ready: ready, connected: b.Connected}, nil
+	return &queues{Queue: b, Intake: b, name: "rabbitmq", ready: ready, connected: b.Connected, probes: b}, nil
 }
 
 // Offer implements [gateway.Intake]. A full disk is not a queue that will be

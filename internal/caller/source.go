@@ -18,6 +18,7 @@ import (
 const (
 	Events    = "events"    // POST /v1/incidents
 	Alerts    = "alerts"    // POST /v1/alerts, /v1/update
+	Probes    = "probes"    // POST /v1/probes
 	PagerDuty = "pagerduty" // POST /v2/enqueue
 )
 
@@ -25,7 +26,7 @@ const (
 func Own(name string) string { return "sources/" + name }
 
 // Routes lists the routes that a source may name, besides its own.
-func Routes() []string { return []string{Events, Alerts, PagerDuty} }
+func Routes() []string { return []string{Events, Alerts, Probes, PagerDuty} }
 
 // What refusals are counted as that are no single source's.
 const (

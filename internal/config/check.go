@@ -43,6 +43,7 @@ func (c *Config) check(f *faults) {
 	}
 	c.checkCallback(f)
 	c.checkLifecycle(f)
+	c.checkProbes(f)
 	c.checkAvailable(f)
 }
 
@@ -72,7 +73,7 @@ func (c *Config) checkAvailable(f *faults) {
 var (
 	deploymentName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,39}$`)
 	// takenNames begin the names of the default deployment's queues.
-	takenNames = []string{"incidents", "deliver", "updates", "parked", "owner"}
+	takenNames = []string{"incidents", "deliver", "updates", "parked", "owner", "probes"}
 	hostName   = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$`)
 	// bearer is b64token of RFC 6750, section 2.1.
 	bearer = regexp.MustCompile(`^[A-Za-z0-9._~+/-]+=*$`)

@@ -70,6 +70,7 @@ type Config struct {
 	// Alerts is what Alertmanager's alerts mean.
 	Alerts    Alerts    `yaml:"alerts"`
 	Lifecycle Lifecycle `yaml:"lifecycle"`
+	Probes    Probes    `yaml:"probes"`
 	Audit     Audit     `yaml:"audit"`
 }
 
@@ -180,7 +181,7 @@ func bare() *Config {
 		SMPP: []SMPP{}, RSS: RSS{Title: "Status", Entries: 50},
 		Retry:    Retry{Base: 2 * time.Second, Cap: time.Hour, ExpiresAfter: 24 * time.Hour},
 		Callback: Callback{Secrets: []string{}},
-		Alerts:   defaultAlerts(), Lifecycle: defaultLifecycle(), Audit: Audit{Keep: 365 * 24 * time.Hour},
+		Alerts:   defaultAlerts(), Lifecycle: defaultLifecycle(), Probes: defaultProbes(), Audit: Audit{Keep: 365 * 24 * time.Hour},
 	}
 }
 

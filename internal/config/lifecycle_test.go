@@ -8,6 +8,7 @@ import (
 
 	"github.com/tocsin/tocsin/incident"
 	"github.com/tocsin/tocsin/internal/lifecycle"
+	"github.com/tocsin/tocsin/internal/probe"
 	"github.com/tocsin/tocsin/internal/senders"
 )
 
@@ -62,6 +63,7 @@ func TestDefaultLifecycle(t *testing.T) {
 
 func TestFaultyLifecycles(t *testing.T) {
 	for yaml, want := range map[string]string{
+		"probes: {page: a/b}":                                     "tocsin.yaml:1:16: probes.page: must be 1 to 64",
 		"lifecycle: {promote: [{for: 1m}]}":                       "tocsin.yaml:1:24: lifecycle.promote[0].impact: is missing",
 		"lifecycle: {promote: [{impact: bad}]}":                   "lifecycle.promote[0].impact: must be one of none,",
 		"lifecycle: {promote: [{impact: none, visibility: all}]}": "lifecycle.promote[0].visibility: must be public or private",
@@ -81,5 +83,17 @@ func TestFaultyLifecycles(t *testing.T) {
 	}
 	if _, err := load(t, "", envOf("TOCSIN_LIFECYCLE_PROMOTE", "x")); err == nil || !strings.Contains(err.Error(), "lifecycle.promote can only be set in the file") {
 		t.Errorf("a variable for rules: %v", err)
+	}
+}
+
+func TestProbesOfAFile(t *testing.T) {
+	c := mustLoad(t, "probes: {page: api, fail: 1, slow: 0s, settle: 1m}", envOf("TOCSIN_PROBES_STALE_AFTER", "1m"))
+	want := probe.DefaultRules()
+	want.Fail, want.Slow, want.Settle, want.StaleAfter = 1, 0, time.Minute, time.Minute
+	if got := c.Probes.Rules(); got != want || c.Probes.Page != "api" {
+		t.Errorf("the rules are %+v, of page %s", got, c.Probes.Page)
+	}
+	if got := Default().Probes.Rules(); got != probe.DefaultRules() {
+		t.Errorf("the defaults are %+v", got)
 	}
 }

@@ -2,8 +2,9 @@
 // probes and the live page, on the control listener.
 //
 // Promise: a 202 for an event means that it is durable in the intake queue, and for
-// what a monitor says that all it leads to is durable in the store; any other answer
-// means that it may be sent again. Every answer is bounded in memory
+// what a monitor says that all it leads to is durable in the store, but for results of
+// probes, which the store has soon after; any other answer means that it may be sent
+// again. Every answer is bounded in memory
 // and time whatever the client does, but the live page's stream, which lasts as long
 // as its viewer keeps up. Answers and logs hold no secrets of targets,
 // and errors are problem+json (RFC 9457) that say what to do, with the field at
@@ -19,6 +20,8 @@
 //	POST   /v1/alerts, /v1/update             an Alertmanager v4 webhook (up to 10 MiB) → 202 and receipts
 //	POST   /v2/enqueue                        an event of PagerDuty's Events API v2 (up to 512 KiB) → 202, as PagerDuty answers
 //	POST   /v1/sources/{name}                 what that source sends (up to 1 MiB) → 202 and receipts
+//	POST   /v1/probes                         results of probes (up to 1 MiB) → 202 and how many counted
+//	GET    /v1/probes                         the health of every service
 //	GET    /v1/incidents                      ?page= &status= &limit= &cursor=, newest first
 //	GET    /v1/incidents/{id}                 ?page=; updates and their progress
 //	GET    /v1/incidents/{id}/deliveries      ?page= &outcome= &target= &sequence= &limit= &cursor=, the ledger

@@ -12,6 +12,7 @@ import (
 	"github.com/tocsin/tocsin/incident"
 	"github.com/tocsin/tocsin/internal/caller"
 	"github.com/tocsin/tocsin/internal/lifecycle"
+	"github.com/tocsin/tocsin/internal/probe"
 	"github.com/tocsin/tocsin/internal/senders"
 	"github.com/tocsin/tocsin/internal/store"
 	"github.com/tocsin/tocsin/queue"
@@ -36,6 +37,15 @@ type Lifecycle interface {
 	Order(ctx context.Context, o *lifecycle.Order) (*lifecycle.Obeyed, error)
 	// Pending is what waits for its time, of an incident, earliest first.
 	Pending(ctx context.Context, page, incidentID string) ([]lifecycle.Pending, error)
+}
+
+// Probes takes the results of probes and knows the health of services.
+type Probes interface {
+	// Take folds the results in a body of JSON, and counts those that were ignored
+	// as late or repeated; its error is an [*incident.Invalid].
+	Take(body []byte) (accepted, ignored int, err error)
+	// Services are all that were probed, by name.
+	Services() []probe.Seen
 }
 
 // Targets keeps targets, as [store.Targets] says.
@@ -98,6 +108,7 @@ type Deps struct {
 	PageOf func(source string) string
 	// Own are the sources that have a route of their own, by their names.
 	Own     map[string]senders.Own
+	Probes  Probes
 	Targets Targets
 	History History
 	Audit   Audit
@@ -252,6 +263,7 @@ func (g *gateway) routes() []route {
 	alerts := intake{name: caller.Alerts, limit: maxAlertsBytes}
 	pagerDuty := intake{name: caller.PagerDuty, limit: senders.MaxPagerDuty, key: senders.RoutingKey}
 	own := intake{own: true, limit: maxOwnBytes}
+	probes := intake{name: caller.Probes, limit: probe.MaxBytes}
 	return []route{
 		{path: "/v1/incidents", methods: map[string]handler{"POST": g.postIncident, "GET": g.listIncidents}, intake: events},
 		{path: "/v1/alerts", methods: post(g.postAlerts), intake: alerts},
@@ -260,6 +272,7 @@ func (g *gateway) routes() []route {
 		{path: "/v1/sources/{name}", methods: post(g.postOwn), intake: own},
 		{path: "/v1/orders", methods: post(g.postOrder)},
 		{path: "/v1/audit", methods: get(g.getAudit)},
+		{path: "/v1/probes", methods: map[string]handler{"POST": g.postProbes, "GET": g.listServices}, intake: probes},
 		{path: "/v1/incidents/{id}", methods: get(g.getIncident)},
 		{path: "/v1/incidents/{id}/pending", methods: get(g.getPending)},
 		{path: "/v1/incidents/{id}/deliveries", methods: get(g.listDeliveries)},

@@ -21,6 +21,8 @@ import (
 	"github.com/tocsin/tocsin/internal/cases"
 	"github.com/tocsin/tocsin/internal/egress"
 	"github.com/tocsin/tocsin/internal/lifecycle"
+	"github.com/tocsin/tocsin/internal/probe"
+	"github.com/tocsin/tocsin/internal/probing"
 	"github.com/tocsin/tocsin/internal/senders"
 	"github.com/tocsin/tocsin/internal/sqlitedb"
 	sqlitestore "github.com/tocsin/tocsin/internal/store/sqlite"
@@ -48,6 +50,7 @@ type fixture struct {
 	deps   Deps
 	opt    Options
 	engine *engine
+	watch  *probing.Watch
 	meter  *meter
 	log    *lockedBuffer
 	header http.Header  // of every request
@@ -148,12 +151,21 @@ func (e *engine) take() []int64 {
 type meter struct {
 	mu      sync.Mutex
 	refused []string
+	probed  []string
 }
 
 func (m *meter) EventRefused(source, reason string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.refused = append(m.refused, source+" "+reason)
+}
+
+func (m *meter) ProbeResults(result string, n int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for range n {
+		m.probed = append(m.probed, result)
+	}
 }
 
 // start serves a gateway whose dependencies and options the changes alter.
@@ -209,6 +221,13 @@ func start(t *testing.T, changes ...func(*fixture)) *fixture {
 	if f.deps.Lifecycle == nil {
 		f.keep()
 	}
+	f.watch, err = probing.New(t.Context(), f.store, f.deps.Lifecycle, probing.Options{
+		Page: "default", Rules: probe.DefaultRules(), Meter: f.meter, Clock: f.clock, Log: logger,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.deps.Probes = f.watch
 	f.serve()
 	return f
 }

@@ -23,6 +23,8 @@ type Snapshot struct {
 	PortShortages int64
 	// BrokerConnected is true if the queue can be used; the embedded one can.
 	BrokerConnected bool
+	// Services counts those that are probed, by operational, degraded and down.
+	Services map[string]int
 }
 
 // gauges turns snapshots into metrics.
@@ -33,7 +35,7 @@ type gauges struct {
 	providers map[string]bool
 	queues    map[string]bool
 
-	depth, oldest, lanes, waiting, inFlight, tokens, breaker, failovers, fdUsed, fdBudget, portShortages, connected *prometheus.Desc
+	depth, oldest, lanes, waiting, inFlight, tokens, breaker, failovers, fdUsed, fdBudget, portShortages, connected, services *prometheus.Desc
 }
 
 func newGauges(opt Options, source *atomic.Pointer[func() Snapshot]) *gauges {
@@ -43,7 +45,7 @@ func newGauges(opt Options, source *atomic.Pointer[func() Snapshot]) *gauges {
 	g := &gauges{
 		clock: opt.Clock, source: source,
 		groups: make(map[string]bool), providers: make(map[string]bool),
-		queues: map[string]bool{"intake": true, "invalid": true, "parked": true},
+		queues: map[string]bool{"intake": true, "invalid": true, "parked": true, "probes": true},
 
 		depth:         desc("tocsin_queue_depth", "Batches (events for the intake) ready or held.", "queue"),
 		oldest:        desc("tocsin_queue_oldest_seconds", "Age of the oldest ready entry; 0 without one.", "queue"),
@@ -57,6 +59,7 @@ func newGauges(opt Options, source *atomic.Pointer[func() Snapshot]) *gauges {
 		fdBudget:      desc("tocsin_fd_budget", "Outbound connections there may be."),
 		portShortages: desc("tocsin_port_shortages_total", "Connects that found no free local port, and wait."),
 		connected:     desc("tocsin_broker_connected", "1 if the queue can be used, 0 if not."),
+		services:      desc("tocsin_services", "Services that are probed, by health.", "health"),
 	}
 	for _, name := range opt.Groups {
 		g.groups[name] = true
@@ -71,7 +74,7 @@ func newGauges(opt Options, source *atomic.Pointer[func() Snapshot]) *gauges {
 // Describe implements prometheus.Collector.
 func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{g.depth, g.oldest, g.lanes, g.waiting, g.inFlight, g.tokens, g.breaker,
-		g.failovers, g.fdUsed, g.fdBudget, g.portShortages, g.connected} {
+		g.failovers, g.fdUsed, g.fdBudget, g.portShortages, g.connected, g.services} {
 		ch <- d
 	}
 }
@@ -97,6 +100,9 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 		connected = 1
 	}
 	gauge(g.connected, connected)
+	for _, health := range healths {
+		gauge(g.services, float64(s.Services[health]), health)
+	}
 	g.collectQueues(s.Queues, gauge)
 	if s.Engine != nil {
 		g.collectEngine(s.Engine, gauge, as(prometheus.CounterValue))
@@ -154,6 +160,8 @@ func (g *gauges) collectEngine(s *dispatcher.Snapshot, gauge, counter emit) {
 		}
 	}
 }
+
+var healths = [...]string{"operational", "degraded", "down"}
 
 var breakerStates = map[string]float64{"closed": 0, "half-open": 1, "open": 2}
 

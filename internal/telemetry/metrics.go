@@ -38,7 +38,8 @@ const other = "other"
 
 // Values that labels may have. An index into each list stands for the value.
 var (
-	sources = [...]string{"amqp", "http", "alerts", "pagerduty", "statuspage", "mapping", "manual", other}
+	sources = [...]string{"amqp", "http", "alerts", "probes", "pagerduty", "statuspage", "mapping", "manual", other}
+	probed  = [...]string{"accepted", "ignored", "invalid", other}
 	results = [...]string{"accepted", "duplicate", "stale", "invalid", "unavailable", other}
 	kinds   = [...]string{incident.ChannelWebhook, incident.ChannelSMTP, incident.ChannelSMPP,
 		incident.ChannelRSS, incident.ChannelWebSub, other}
@@ -58,6 +59,7 @@ type Metrics struct {
 
 	events   [len(sources)][len(results)]prometheus.Counter
 	planned  prometheus.Counter
+	probes   [len(probed)]prometheus.Counter
 	refused  map[string]prometheus.Counter // by source; not changed after New
 	attempts [len(kinds)][classCount]prometheus.Counter
 	outcomes [len(kinds)][outcomeCount]prometheus.Counter
@@ -118,6 +120,11 @@ func (m *Metrics) resolve(opt Options) {
 	}
 	m.planned = counter("tocsin_updates_planned_total", "Updates whose audience was planned to the end.").WithLabelValues()
 
+	probes := counter("tocsin_probe_results_total", "Results of probes and what became of them; whole bodies of invalid ones.", "result")
+	for i, result := range probed {
+		m.probes[i] = probes.WithLabelValues(result)
+	}
+
 	refused := counter("tocsin_callers_refused_total", "Requests that were not let in, by the source they meant to be.", "source")
 	m.refused = make(map[string]prometheus.Counter)
 	for _, source := range append([]string{"tokens", "several", other}, opt.Sources...) {
@@ -161,6 +168,12 @@ func (m *Metrics) CallerRefused(source string) {
 		count = m.refused[other]
 	}
 	count.Inc()
+}
+
+// ProbeResults counts results of probes that were accepted or ignored, and bodies that
+// were invalid.
+func (m *Metrics) ProbeResults(result string, n int) {
+	m.probes[index(probed[:], result)].Add(float64(n))
 }
 
 // UpdatePlanned counts an update whose plan is finished.

@@ -79,7 +79,7 @@ func fullSnapshot() Snapshot {
 		},
 		Queues: []queue.Depth{{Queue: "intake", Ready: 2, Held: 1, Oldest: now.Add(-3 * time.Second)},
 			{Queue: "webhook.urgent", Ready: 4}, {Queue: "parked"}},
-		FDUsed: 10, FDBudget: 100, BrokerConnected: true,
+		FDUsed: 10, FDBudget: 100, BrokerConnected: true, Services: map[string]int{"down": 7},
 	}
 }
 
@@ -92,6 +92,8 @@ func TestNamesAndLabels(t *testing.T) {
 	want := map[string][]string{
 		"tocsin_events_received_total":  {"result", "source"},
 		"tocsin_callers_refused_total":  {"source"},
+		"tocsin_probe_results_total":    {"result"},
+		"tocsin_services":               {"health"},
 		"tocsin_updates_planned_total":  nil,
 		"tocsin_queue_depth":            {"queue"},
 		"tocsin_queue_oldest_seconds":   {"queue"},
@@ -139,6 +141,9 @@ func TestCounting(t *testing.T) {
 	m.CallerRefused("alertmanager")
 	m.CallerRefused("several")
 	m.CallerRefused("tokens")
+	m.ProbeResults("accepted", 98)
+	m.ProbeResults("ignored", 2)
+	m.ProbeResults("what?", 1)
 	m.UpdatePlanned()
 	m.Attempt("webhook", channels.Delivered)
 	m.Attempt("webhook", channels.Throttled)
@@ -159,6 +164,11 @@ func TestCounting(t *testing.T) {
 		`tocsin_callers_refused_total{source="alertmanager"}`:                1,
 		`tocsin_callers_refused_total{source="several"}`:                     1,
 		`tocsin_callers_refused_total{source="tokens"}`:                      1,
+		`tocsin_probe_results_total{result="accepted"}`:                      98,
+		`tocsin_probe_results_total{result="ignored"}`:                       2,
+		`tocsin_probe_results_total{result="other"}`:                         1,
+		`tocsin_services{health="operational"}`:                              0,
+		`tocsin_services{health="down"}`:                                     7,
 		`tocsin_updates_planned_total{}`:                                     1,
 		`tocsin_attempts_total{channel="webhook",class="delivered"}`:         1,
 		`tocsin_attempts_total{channel="webhook",class="throttled"}`:         2,
@@ -179,9 +189,9 @@ func TestCounting(t *testing.T) {
 		`tocsin_breaker_state{provider="main"}`:                              1,
 		`tocsin_failovers_total{provider="main"}`:                            0,
 		`tocsin_failovers_total{provider="spare"}`:                           6,
-		`tocsin_fd_used{}`:          10,
-		`tocsin_fd_budget{}`:        100,
-		`tocsin_broker_connected{}`: 1,
+		`tocsin_fd_used{}`:                                                   10,
+		`tocsin_fd_budget{}`:                                                 100,
+		`tocsin_broker_connected{}`:                                          1,
 	} {
 		if got, ok := values[series]; !ok || got != want {
 			t.Errorf("%s is %v (%v), want %v", series, got, ok, want)

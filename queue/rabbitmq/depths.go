@@ -15,15 +15,15 @@ import (
 // holds. What other workers have isn't in either: the broker doesn't tell.
 // Oldest is exact while this process has unasked batches of the queue,
 // otherwise a lower bound from the last one it got, or zero. Besides the groups
-// there are "intake", "invalid" and "parked".
+// there are "intake", "invalid", "parked" and "probes".
 func (b *Broker) Depths(ctx context.Context) ([]queue.Depth, error) {
 	c, _ := b.consuming.state()
 	if c == nil {
 		return nil, unavailable(errors.New("no connection to the broker"))
 	}
-	depths := []queue.Depth{{Queue: "intake"}, {Queue: "invalid"}, {Queue: "parked"}}
-	queues := []string{b.names.incidents, b.names.invalid, b.names.parked}
-	inboxes := []*inbox{c.existing(intake), nil, nil}
+	depths := []queue.Depth{{Queue: "intake"}, {Queue: "invalid"}, {Queue: "parked"}, {Queue: "probes"}}
+	queues := []string{b.names.incidents, b.names.invalid, b.names.parked, b.names.probes}
+	inboxes := []*inbox{c.existing(intake), nil, nil, c.existing(probes)}
 	for _, g := range b.opts.Groups {
 		for u := range urgencies {
 			depths = append(depths, queue.Depth{Queue: key(g, u)})

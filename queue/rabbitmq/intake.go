@@ -14,7 +14,7 @@ import (
 
 // Headers of events. Producers need none of them.
 const (
-	headerSource     = "tocsin-source"      // "http", "alerts"
+	headerSource     = "tocsin-source"      // "http", "alerts", "probes"
 	headerReceivedAt = "tocsin-received-at" // ms since 1970
 	headerReason     = "tocsin-reason"      // why an event is invalid
 	headerField      = "tocsin-field"       // which field of it is at fault, if one is
@@ -60,8 +60,17 @@ func (b *Broker) Offer(ctx context.Context, e *queue.Event) error {
 // Take implements [queue.Intake]. Events that are too large are concluded as
 // invalid here.
 func (b *Broker) Take(ctx context.Context, limit int) ([]*queue.Event, error) {
+	return b.takeBodies(ctx, intake, limit)
+}
+
+// TakeProbes is Take for results of probes, which Conclude concludes as well.
+func (b *Broker) TakeProbes(ctx context.Context, limit int) ([]*queue.Event, error) {
+	return b.takeBodies(ctx, probes, limit)
+}
+
+func (b *Broker) takeBodies(ctx context.Context, from string, limit int) ([]*queue.Event, error) {
 	for {
-		handles, err := b.takeFrom(ctx, intake, limit)
+		handles, err := b.takeFrom(ctx, from, limit)
 		if err != nil {
 			return nil, err
 		}
@@ -97,7 +106,7 @@ func (h *handle) event() *queue.Event {
 // source keeps to the known words: anybody can publish, and it becomes a label.
 func source(headers amqp.Table) string {
 	switch s, _ := headers[headerSource].(string); s {
-	case "http", "alerts":
+	case "http", "alerts", "probes":
 		return s
 	}
 	return "amqp"

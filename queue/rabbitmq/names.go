@@ -5,7 +5,8 @@ package rabbitmq
 // "tocsin.", so that two on one virtual host share nothing.
 type names struct {
 	incidents string // topic exchange, and the intake queue bound to it
-	invalid   string // queue of events that were refused
+	probes    string // topic exchange, and the queue of probes' results bound to it
+	invalid   string // queue of events, and bodies of results, that were refused
 	deliver   string // direct exchange, and how the groups' queues begin
 	updates   string // fanout exchange
 	parked    string // fanout exchange for dead letters, and the queue bound to it
@@ -22,6 +23,7 @@ func namesOf(deployment string) names {
 	}
 	return names{
 		incidents: p + "incidents",
+		probes:    p + "probes",
 		invalid:   p + "incidents.invalid",
 		deliver:   p + "deliver",
 		updates:   p + "updates",

@@ -78,7 +78,7 @@ var deploymentName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,39}$`)
 
 // Words that a deployment can't be called, because queues of the default
 // deployment begin with them.
-var reserved = []string{"incidents", "deliver", "updates", "parked", "owner"}
+var reserved = []string{"incidents", "deliver", "updates", "parked", "owner", "probes"}
 
 func (o Options) withDefaults() (Options, error) {
 	for _, d := range []struct {

@@ -121,7 +121,7 @@ func TestProbeFindsWhatTheUserLacks(t *testing.T) {
 		{[3]string{`^tocsin\.`, `^tocsin\.`, `^tocsin\.`}, nil},
 	} {
 		ctl("set_permissions", "-p", "/", "engine", c.permissions[0], c.permissions[1], c.permissions[2])
-		wantProbed(t, probe(t, o), Probed{Queues: 3, Missing: 3, Denied: c.denied})
+		wantProbed(t, probe(t, o), Probed{Queues: 4, Missing: 4, Denied: c.denied})
 	}
 	ctl("set_vm_memory_high_watermark", "0.00000001")
 	eventually(t, "the alarm is told", func() bool { return probe(t, o).Alarm == "low on memory" })

@@ -16,10 +16,14 @@ import (
 type consumer struct {
 	*epoch
 	mu      sync.Mutex
-	inboxes map[string]*inbox // by group; "" is the intake
+	inboxes map[string]*inbox // by group, or one of the two below
 }
 
-const intake = ""
+// What is taken besides groups, in their place; no group can have these names.
+const (
+	intake = ""
+	probes = "\x00probes"
+)
 
 func (b *Broker) openConsumer(ctx context.Context, e *epoch) (*consumer, error) {
 	if b.opts.Exclusive {
@@ -69,7 +73,11 @@ func (c *consumer) inbox(o *Options, n names, group string) (*inbox, error) {
 		return in, nil
 	}
 	queues, prefetch := []string{n.incidents}, o.IntakePrefetch
-	if group != intake {
+	switch group {
+	case intake:
+	case probes:
+		queues[0] = n.probes
+	default:
 		queues, prefetch = []string{n.group(group, urgent), n.group(group, normal)}, o.Prefetch
 	}
 	var in *inbox

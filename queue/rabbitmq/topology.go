@@ -36,6 +36,10 @@ type topology struct {
 // 3.10, and they never get anything from it.
 const mourning = 500 * time.Millisecond
 
+// probesBytes bounds the queue of probes' results; the oldest go first, as they are
+// worth least.
+const probesBytes = 64 << 20
+
 type queueSpec struct {
 	name string
 	args amqp.Table
@@ -68,6 +72,10 @@ func (t *topology) queues() []queueSpec {
 		{n.parked, quorum(nil), bound(n.parked, "", n.parked)},
 		{n.invalid, quorum(amqp.Table{"x-max-length-bytes": int64(invalidBytes), "x-overflow": "drop-head"}), nil},
 		{n.incidents, working(amqp.Table{"x-single-active-consumer": true}), bound(n.incidents, "#", n.incidents)},
+		{n.probes, quorum(amqp.Table{
+			"x-single-active-consumer": true, "x-delivery-limit": int32(deliveryLimit),
+			"x-max-length-bytes": int64(probesBytes), "x-overflow": "drop-head",
+		}), bound(n.probes, "#", n.probes)},
 	}
 	for _, g := range t.groups {
 		for u := range urgencies {
@@ -88,7 +96,7 @@ func (t *topology) declare(ctx context.Context, conn *amqp.Connection) error {
 		return err
 	}
 	for _, x := range []struct{ name, kind string }{
-		{t.names.incidents, amqp.ExchangeTopic}, {t.names.deliver, amqp.ExchangeDirect},
+		{t.names.incidents, amqp.ExchangeTopic}, {t.names.probes, amqp.ExchangeTopic}, {t.names.deliver, amqp.ExchangeDirect},
 		{t.names.updates, amqp.ExchangeFanout}, {t.names.parked, amqp.ExchangeFanout},
 	} {
 		if err := ch.ExchangeDeclare(x.name, x.kind, true, false, false, false, nil); err != nil {

@@ -49,6 +49,7 @@ var (
 	_ store.Health      = (*Store)(nil)
 	_ store.Cases       = (*Store)(nil)
 	_ store.Audit       = (*Store)(nil)
+	_ store.Probes      = (*Store)(nil)
 )
 
 // New returns the store of an open database, which the caller closes after the
