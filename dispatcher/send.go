@@ -238,7 +238,7 @@ func (e *Engine) attempt(d *held) (r channels.Result) {
 	r = ch.Send(e.sending, &channels.Message{
 		ID:       incident.EditionID(u.Page, u.IncidentID, u.Sequence, strconv.FormatInt(d.d.Target, 10), d.d.Edition),
 		Provider: d.lane.provider, Address: d.d.Address, Target: d.d.Target, Secrets: d.d.Secrets,
-		Attempt: d.attempt + 1, Variant: v, Update: u, Payload: payload,
+		Attempt: d.attempt + 1, Variant: v, Update: u.SeenBy(v.Visibility), Payload: payload,
 		Written: func() { e.inbox.wrote(d) },
 	})
 	if r.Class == 0 {
