@@ -53,6 +53,7 @@ func (s *Store) Settle(ctx context.Context, rows []dispatcher.Settlement, finish
 func settleAll(tx *sqlitedb.Tx, rows []dispatcher.Settlement) error {
 	var handles int
 	var last time.Time
+	var took map[hourOf]int
 	for i := range rows {
 		r := &rows[i]
 		landed, err := settleRow(tx, r)
@@ -61,6 +62,12 @@ func settleAll(tx *sqlitedb.Tx, rows []dispatcher.Settlement) error {
 		}
 		if !landed {
 			continue
+		}
+		if r.Counts != "" {
+			if took == nil {
+				took = make(map[hourOf]int)
+			}
+			took[hourOf{r.Counts, hour(r.DoneAt)}]++
 		}
 		if r.Streak != dispatcher.StreakKeep {
 			if err := streak(tx, r); err != nil {
@@ -73,6 +80,9 @@ func settleAll(tx *sqlitedb.Tx, rows []dispatcher.Settlement) error {
 			}
 			handles, last = handles+1, r.DoneAt
 		}
+	}
+	if err := spend(tx, took); err != nil {
+		return err
 	}
 	if handles > 0 {
 		return forgetHandles(tx, last, handles)
