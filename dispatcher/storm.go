@@ -2,8 +2,8 @@ package dispatcher
 
 import (
 	"fmt"
-	"strings"
-	"time"
+
+	"github.com/tocsin/tocsin/ratelimit"
 )
 
 // Budget bounds what is sent in a storm of updates. What exceeds it ends as
@@ -11,17 +11,11 @@ import (
 // that is zero bounds nothing.
 type Budget struct {
 	// PerIncident bounds the messages of one incident to one target.
-	PerIncident Quota
+	PerIncident ratelimit.Quota
 	// PerHour and PerDay bound the messages that the providers of a group take, by
 	// hours and days in UTC. What a worker has in hand when a bound is reached goes
 	// out all the same.
 	PerHour, PerDay int
-}
-
-// Quota is a number of messages in a time.
-type Quota struct {
-	Messages int
-	Every    time.Duration
 }
 
 // Spent is what the ledger knows of the messages that count against a budget.
@@ -74,17 +68,6 @@ func (b *Budget) full(s Spent) string {
 		return fmt.Sprintf("over budget: at most %d a day on this channel", b.PerDay)
 	}
 	return ""
-}
-
-// String writes a quota as the configuration has it: "1/10m".
-func (q Quota) String() string {
-	every := q.Every.String()
-	for _, nought := range []string{"m0s", "h0m"} { // 10m0s, 1h0m0s
-		if strings.HasSuffix(every, nought) {
-			every = every[:len(every)-2]
-		}
-	}
-	return fmt.Sprintf("%d/%s", q.Messages, every)
 }
 
 // budgetOf is the budget of a group, nil where nothing is bounded.

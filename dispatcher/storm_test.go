@@ -3,7 +3,13 @@ package dispatcher
 import (
 	"testing"
 	"time"
+
+	"github.com/tocsin/tocsin/ratelimit"
 )
+
+func quota(messages int, every time.Duration) ratelimit.Quota {
+	return ratelimit.Quota{Messages: messages, Every: every}
+}
 
 func TestBudget(t *testing.T) {
 	const (
@@ -11,7 +17,7 @@ func TestBudget(t *testing.T) {
 		hourly = "over budget: at most 5 an hour on this channel"
 		daily  = "over budget: at most 9 a day on this channel"
 	)
-	b := Budget{PerIncident: Quota{1, 10 * time.Minute}, PerHour: 5, PerDay: 9}
+	b := Budget{PerIncident: quota(1, 10*time.Minute), PerHour: 5, PerDay: 9}
 	for _, c := range []struct {
 		name   string
 		budget Budget
@@ -27,8 +33,8 @@ func TestBudget(t *testing.T) {
 		{"the end comes through", b, Spent{Told: 1, Recent: 1}, true, 0, ""},
 		{"an older one may be on the wire", b, Spent{UnderWay: 1}, false, WhyBlocked, ""},
 		{"the end doesn't wait for it", b, Spent{UnderWay: 1}, true, 0, ""},
-		{"two are allowed", Budget{PerIncident: Quota{2, time.Hour}}, Spent{Told: 1, Recent: 1}, false, 0, ""},
-		{"the second may be on the wire", Budget{PerIncident: Quota{2, time.Hour}}, Spent{Told: 1, Recent: 1, UnderWay: 1}, false, WhyBlocked, ""},
+		{"two are allowed", Budget{PerIncident: quota(2, time.Hour)}, Spent{Told: 1, Recent: 1}, false, 0, ""},
+		{"the second may be on the wire", Budget{PerIncident: quota(2, time.Hour)}, Spent{Told: 1, Recent: 1, UnderWay: 1}, false, WhyBlocked, ""},
 		{"an hour's last", b, Spent{Hour: 4, Day: 8}, false, 0, ""},
 		{"an hour is full", b, Spent{Hour: 5, Day: 8}, false, WhyBudget, hourly},
 		{"a day is full", b, Spent{Hour: 1, Day: 9}, false, WhyBudget, daily},
@@ -39,14 +45,6 @@ func TestBudget(t *testing.T) {
 	} {
 		if why, detail := c.budget.Check(c.spent, c.last); why != c.why || detail != c.detail {
 			t.Errorf("%s: %v %q, want %v %q", c.name, why, detail, c.why, c.detail)
-		}
-	}
-}
-
-func TestQuotaIsWrittenShort(t *testing.T) {
-	for q, want := range map[Quota]string{{1, 10 * time.Minute}: "1/10m", {2, time.Hour}: "2/1h", {3, 90 * time.Second}: "3/1m30s", {4, 20 * time.Second}: "4/20s"} {
-		if got := q.String(); got != want {
-			t.Errorf("%s, want %s", got, want)
 		}
 	}
 }

@@ -19,7 +19,11 @@ var budgetTests = []test{
 	{"counts are by group, and of what is asked for alone", testBudgetCounts},
 }
 
-var onceInAWhile = dispatcher.Budget{PerIncident: dispatcher.Quota{Messages: 1, Every: 10 * time.Minute}}
+// onceInAWhile lets a target hear of an incident once in ten minutes.
+func onceInAWhile() (b dispatcher.Budget) {
+	b.PerIncident.Messages, b.PerIncident.Every = 1, 10*time.Minute
+	return b
+}
 
 // budgeted claims a batch with a budget as of a time.
 func (k *kit) budgeted(b *queue.Batch, budget dispatcher.Budget, now time.Time) dispatcher.ClaimAnswer {
@@ -53,25 +57,25 @@ const overIncident = "over budget: at most 1/10m for each incident and target"
 func testBudgetOfIncident(k *kit) {
 	k.targets(2)
 	first := k.one(event(1))
-	k.whys(k.budgeted(first, onceInAWhile, after(2*hour)))
+	k.whys(k.budgeted(first, onceInAWhile(), after(2*hour)))
 	k.told(first, 0, after(2*hour))
 	k.settle(result(first, 1, dispatcher.Superseded, 0))
 	second := k.one(event(2))
 	k.reopen()
-	k.whys(k.budgeted(second, onceInAWhile, after(2*hour+9*time.Minute)), over(second, overIncident, 1)...)
+	k.whys(k.budgeted(second, onceInAWhile(), after(2*hour+9*time.Minute)), over(second, overIncident, 1)...)
 	k.whys(k.claim(second)) // without a budget
 	k.whys(k.budgeted(second, dispatcher.Budget{}, after(2*hour)))
-	k.whys(k.budgeted(second, onceInAWhile, after(2*hour+10*time.Minute)))
+	k.whys(k.budgeted(second, onceInAWhile(), after(2*hour+10*time.Minute)))
 	other := event(1)
 	other.IncidentID, other.UpdateID = "INC-2", "other"
-	k.whys(k.budgeted(k.one(other), onceInAWhile, after(2*hour)))
+	k.whys(k.budgeted(k.one(other), onceInAWhile(), after(2*hour)))
 }
 
 func testBudgetLast(k *kit) {
 	k.targets(1)
 	first := k.one(event(1))
 	k.told(first, 0, after(2*hour))
-	full := onceInAWhile
+	full := onceInAWhile()
 	full.PerDay = 1
 	for n, status := range []incident.Status{incident.Monitoring, incident.Resolved, incident.Completed} {
 		e := event(n + 2)
@@ -96,13 +100,13 @@ func testBudgetUnderWay(k *kit) {
 	k.targets(1)
 	first := k.one(event(1))
 	second := k.one(event(2))
-	k.whys(k.budgeted(second, onceInAWhile, after(2*hour))) // nobody has the older one in hand
+	k.whys(k.budgeted(second, onceInAWhile(), after(2*hour))) // nobody has the older one in hand
 	answers, err := k.Claim(k.ctx, 7, after(3*hour), []dispatcher.ClaimRequest{{Batch: first}})
 	k.must(err)
 	equal(k, "state", answers[0].State, dispatcher.Claimed)
-	k.whys(k.budgeted(second, onceInAWhile, after(2*hour)), dispatcher.Exception{Index: 0, Why: dispatcher.WhyBlocked})
+	k.whys(k.budgeted(second, onceInAWhile(), after(2*hour)), dispatcher.Exception{Index: 0, Why: dispatcher.WhyBlocked})
 	k.told(first, 0, after(2*hour))
-	k.whys(k.budgeted(second, onceInAWhile, after(2*hour)), over(second, overIncident)...)
+	k.whys(k.budgeted(second, onceInAWhile(), after(2*hour)), over(second, overIncident)...)
 }
 
 func testBudgetFailed(k *kit) {
@@ -110,7 +114,7 @@ func testBudgetFailed(k *kit) {
 	first := k.one(event(1))
 	k.settle(result(first, 0, dispatcher.Open, channels.Temporary), result(first, 1, dispatcher.Dead, channels.Permanent),
 		result(first, 2, dispatcher.Expired, channels.Temporary))
-	k.whys(k.budgeted(k.one(event(2)), onceInAWhile, after(2*hour+time.Second)))
+	k.whys(k.budgeted(k.one(event(2)), onceInAWhile(), after(2*hour+time.Second)))
 }
 
 func testBudgetOfGroup(k *kit) {
