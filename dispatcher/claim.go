@@ -130,7 +130,7 @@ func (e *Engine) claimSlice(ctx context.Context, kept *contents, received []*que
 		requests[i] = ClaimRequest{
 			Batch: l.Batch, Leased: l.Claimed, Verify: verify,
 			Newer:  verify || e.latest.maybeNewer(l.Incident, l.Sequence),
-			Budget: e.opt.budgetOf(l.Group), Now: e.now(),
+			Budget: e.budgets[l.Group], Now: e.now(),
 		}
 	}
 	var answers []ClaimAnswer

@@ -124,8 +124,9 @@ func (e *Engine) settleGroup(ctx context.Context, rows []settlement, finished []
 	plain := make([]Settlement, len(rows))
 	for i := range rows {
 		plain[i] = rows[i].Settlement
-		if b := e.opt.budgetOf(rows[i].held.hold.lease.Group); b != nil && b.counts() && plain[i].Outcome == Delivered {
-			plain[i].Counts = rows[i].held.hold.lease.Group
+		group := rows[i].held.hold.lease.Group
+		if b := e.budgets[group]; b != nil && b.counts() && plain[i].Outcome == Delivered {
+			plain[i].Counts = group
 		}
 	}
 	batches := make([]int64, len(finished))

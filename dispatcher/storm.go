@@ -30,8 +30,8 @@ type Spent struct {
 	Hour, Day int
 }
 
-// Bounds says whether there is any bound.
-func (b *Budget) Bounds() bool { return b.PerIncident.Messages > 0 || b.counts() }
+// bounds says whether there is any bound.
+func (b *Budget) bounds() bool { return b.PerIncident.Messages > 0 || b.counts() }
 
 // counts says whether the messages of the group have to be counted.
 func (b *Budget) counts() bool { return b.PerHour > 0 || b.PerDay > 0 }
@@ -70,11 +70,13 @@ func (b *Budget) full(s Spent) string {
 	return ""
 }
 
-// budgetOf is the budget of a group, nil where nothing is bounded.
-func (o *Options) budgetOf(group string) *Budget {
-	b, ok := o.Budgets[channelOf(group)]
-	if !ok || !b.Bounds() {
-		return nil
+// budgets are those of the groups that have one.
+func (o *Options) budgets() map[string]*Budget {
+	all := make(map[string]*Budget)
+	for _, g := range o.Groups {
+		if b := o.Budgets[channelOf(g.Name)]; b.bounds() {
+			all[g.Name] = &b
+		}
 	}
-	return &b
+	return all
 }
