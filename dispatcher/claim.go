@@ -178,7 +178,8 @@ func (e *Engine) claimSlice(ctx context.Context, kept *contents, received []*que
 			e.giveBack(leases[i:])
 			return err
 		}
-		holds = append(holds, &hold{lease: l, content: c, exceptions: answers[i].Exceptions, costs: e.costs(l, c)})
+		holds = append(holds, &hold{lease: l, content: c, exceptions: answers[i].Exceptions, costs: e.costs(l, c),
+			takes: answers[i].Takes, starts: answers[i].Starts})
 	}
 	return nil
 }

@@ -309,9 +309,12 @@ func TestRetryRowAgainstANewerUpdate(t *testing.T) {
 		w.subscribe(10)
 		w.peer.answer = func(_ int64, sequence, nth int) (channels.Result, time.Duration) {
 			if sequence == 1 && nth == 1 {
-				return channels.Result{Class: channels.Throttled, RetryAfter: time.Minute}, 0
+				return channels.Result{Class: channels.Temporary}, 0
 			}
 			return channels.Result{Class: channels.Delivered}, 0
+		}
+		w.options = func(o *dispatcher.Options) {
+			o.Backoff = dispatcher.Backoff{Base: 10 * time.Minute, Cap: 10 * time.Minute}
 		}
 		if !defend {
 			w.ledger = func(l dispatcher.Ledger) dispatcher.Ledger { return blindToNewer{l} }

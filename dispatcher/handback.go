@@ -11,9 +11,9 @@ func (s *scheduler) recall(targets map[int64]bool, stopped map[int64]int) {
 		}
 		for d := head; d != nil; d = d.next {
 			switch d.state {
-			case queued, delayed, behind:
+			case queued, delayed, behind, suspected:
 				back = append(back, d)
-			case inFlight: // no further attempt from here
+			case inFlight, noting: // no further attempt from here
 				d.recalled = targets[key.target]
 				d.hold.stopped = d.hold.stopped || d.hold.lease.Sequence <= stopped[key.incident]
 			}
@@ -48,7 +48,7 @@ func (s *scheduler) drain() {
 	var back []*held
 	for _, head := range s.slots {
 		for d := head; d != nil; d = d.next {
-			if d.state == queued || d.state == delayed || d.state == behind {
+			if d.state == queued || d.state == delayed || d.state == behind || d.state == suspected {
 				back = append(back, d)
 			}
 		}
@@ -70,7 +70,7 @@ func (s *scheduler) overdue() {
 			}
 			for i := range h.deliveries {
 				switch d := &h.deliveries[i]; d.state {
-				case queued, delayed, behind:
+				case queued, delayed, behind, suspected:
 					s.handBack(d)
 				}
 			}

@@ -26,12 +26,14 @@ type ProviderPolicy struct {
 type progress uint8
 
 const (
-	queued   progress = iota + 1 // in its lane, may start
-	delayed                      // in its lane, until due
-	behind                       // an older delivery of its (incident, target) is not done
-	inFlight                     // being sent
-	settling                     // sent; for every_update: until its outcome is durable
-	done                         // settled
+	queued    progress = iota + 1 // in its lane, may start
+	delayed                       // in its lane, until due
+	behind                        // an older delivery of its (incident, target) is not done
+	suspected                     // in the line of suspects
+	noting                        // on its way into the ledger as one, then into its lane
+	inFlight                      // being sent
+	settling                      // sent; for every_update: until its outcome is durable
+	done                          // settled
 )
 
 // hold is a claimed batch in this worker. The scheduler owns it until it has
@@ -41,6 +43,8 @@ type hold struct {
 	content    *content
 	exceptions []Exception
 	costs      []int // tokens that each delivery takes; nil where it is one each
+	takes      int   // how often the batch was taken, this time included
+	starts     []int // of each delivery: noted, without an end; nil where there are none
 	deliveries []held
 	open       int       // deliveries without a settlement
 	stopped    bool      // its fan-out was stopped while it was held
@@ -48,8 +52,8 @@ type hold struct {
 }
 
 // held is one delivery in this worker. Owned by the scheduler, but for d,
-// hold.content and attempt while it is in flight: those are the sender's to
-// read.
+// hold.content, attempt, state and starts while it is in flight or noted: those
+// are the sender's to read.
 type held struct {
 	d    *queue.Delivery
 	hold *hold
@@ -59,6 +63,9 @@ type held struct {
 	state    progress
 	slow     bool     // in flight in the slow class
 	recalled bool     // its target changed while it was in flight
+	suspect  bool     // its start has to be noted
+	noted    bool     // it is in the ledger as one, or on the way; until that ended there
+	starts   int      // noted ones without an end
 	attempt  int      // attempts made
 	cost     int      // tokens it takes
 	last     struct { // what the last of them came to, if that is not in the ledger
@@ -72,8 +79,9 @@ type held struct {
 	index   int32     // in the lane's heap
 	epoch   uint32    // of the lane's breaker, at the start
 	verdict func(error)
-	// startedAt is set, steady, while it is in flight and counts as starting.
-	startedAt time.Time
+	// young has when it was started, steady, while it is in flight and counts as
+	// starting or fresh.
+	young [marks]time.Time
 }
 
 func (h *held) key() slot { return slot{h.hold.lease.Incident, h.d.Target} }
@@ -107,6 +115,7 @@ type lane struct {
 	group    string
 	provider string
 	policy   ProviderPolicy
+	counts   *poolCounts // its group's
 	bucket   ratelimit.Bucket
 	breaker  *breaker // nil until the first failure
 	budget   retryBudget
@@ -118,9 +127,10 @@ type lane struct {
 
 	limitedUntil time.Time
 	pausedUntil  time.Time
-	probing      bool      // after a pause: one at a time until the provider takes one
-	overflow     time.Time // when the last one that found no room comes back
-	renewed      updateKey // the last one whose deliveries took over older ones' places in that
+	probing      bool          // after a pause: one at a time until the provider takes one
+	took         time.Duration // by the latest sends, smoothed; 0 before the first
+	overflow     time.Time     // when the last one that found no room comes back
+	renewed      updateKey     // the last one whose deliveries took over older ones' places in that
 	throttles    [3]throttle
 	connFailed   bool // the last connect failed: the slow class
 	tells        bool // its sends say when their request is written
@@ -213,16 +223,54 @@ func (l *lane) throttled(target int64, now time.Time) bool {
 // together.
 const throttleWithin = 10 * time.Second
 
-// pace returns when the next delivery that finds no room here should come
-// back: one token's time after the one before, behind those already held.
+// answered notes how long a send took.
+func (l *lane) answered(took time.Duration) {
+	took = max(took, time.Microsecond)
+	if l.took == 0 {
+		l.took = took
+		return
+	}
+	l.took += (took - l.took) / 8
+}
+
+// room is how many deliveries the lane may hold: twice its window, or what it is
+// through with within roomFor. What is beyond waits in the ledger, and comes back in
+// lots that are further apart than a fast provider takes for two windows.
+func (l *lane) room() int {
+	if l.took == 0 {
+		return 2 * l.policy.Window
+	}
+	return max(2*l.policy.Window, int(roomFor/l.per()))
+}
+
+const roomFor = time.Second
+
+// per is the time between two sends, by the provider's rate, and by its window and how
+// long it took for each of late.
+func (l *lane) per() time.Duration {
+	return max(time.Duration(float64(time.Second)/l.policy.Limit.PerSecond), l.took/time.Duration(max(l.policy.Window, 1)), time.Microsecond)
+}
+
+// pace returns when the next delivery that finds no room here should come back: one
+// send's time after the one before, behind those already held. Where the provider's
+// speed and not its rate is the limit they come twice as fast, for it may be faster
+// then; before the first answer it is taken for fast.
 func (l *lane) pace(now time.Time) time.Time {
 	per := time.Duration(float64(time.Second) / l.policy.Limit.PerSecond)
+	took := l.took
+	if took == 0 {
+		took = quickSend
+	}
+	per = max(per, took/time.Duration(2*max(l.policy.Window, 1)))
 	if first := now.Add(per * time.Duration(l.held)); l.overflow.Before(first) {
 		l.overflow = first
 	}
 	l.overflow = l.overflow.Add(per)
 	return l.overflow
 }
+
+// quickSend is how long a send to a fast provider takes.
+const quickSend = 10 * time.Millisecond
 
 // renew is told of a delivery without room that takes an older one's place: those of
 // its update come back when the older ones would have, not after them.

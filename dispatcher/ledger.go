@@ -52,6 +52,11 @@ type Ledger interface {
 	// and says what must not be sent. len(result) == len(requests).
 	Claim(ctx context.Context, epoch int64, until time.Time, requests []ClaimRequest) ([]ClaimAnswer, error)
 
+	// NoteStart writes down that a delivery is sent next, though processes died that
+	// had its batch: its starts without an end are so many now. The note ends with the
+	// row's next Settlement that is Noted.
+	NoteStart(ctx context.Context, row Row, starts int) error
+
 	// Content returns an update with its timeline, as channels render it.
 	Content(ctx context.Context, incident int64, sequence int) (*channels.Update, error)
 
@@ -327,6 +332,12 @@ type Exception struct {
 type ClaimAnswer struct {
 	State      ClaimState
 	Exceptions []Exception // by Index, ascending; at most one per delivery
+	// Takes is how often the batch was taken, this time included, by processes that
+	// did not come to an end with it. One that was replaced counts on.
+	Takes int
+	// Starts are, for each delivery, those that were noted and have no end; nil where
+	// none has any, or Verify wasn't asked for.
+	Starts []int
 }
 
 // Streak says what an outcome means for the target's row of failures.
@@ -361,6 +372,9 @@ type Settlement struct {
 	// Counts is the group whose messages are counted for its budget, "" if this is
 	// not one.
 	Counts string
+	// Noted: its start was noted; that ends here. Parked: it was given up, which an
+	// operator may want to know of.
+	Noted, Parked bool
 	// Handle is what the peer calls the message, where it does; Provider is
 	// whose name that is.
 	Handle   string

@@ -40,6 +40,10 @@ type Options struct {
 	// MaxStarting bounds those of them whose request is not written yet; 0 is
 	// no limit. More than the dials that may run at once only wait for those.
 	MaxStarting int
+	// MaxFresh bounds those of them begun within the last 20 ms that have no
+	// answer yet; 0 is no limit. It paces a worker that is short of CPU; where
+	// peers are slow, 50 times as many may start each second.
+	MaxFresh int
 	// LaneWait is the longest wait spent in memory; longer ones are the
 	// ledger's.
 	LaneWait time.Duration
@@ -54,6 +58,8 @@ type Options struct {
 	RetryShare float64
 	// Budgets bound what is sent in storms, by channel.
 	Budgets map[string]Budget
+	// Poison says what happens to deliveries that end the process.
+	Poison PoisonPolicy
 	// ExpiresAfter is the life of an update that names no expires_at.
 	ExpiresAfter time.Duration
 
@@ -92,12 +98,14 @@ func DefaultOptions() Options {
 		Admission:    50_000,
 		MaxInFlight:  16_000,
 		MaxStarting:  256,
+		MaxFresh:     512,
 		LaneWait:     30 * time.Second,
 		HoldFor:      100 * time.Second,
 		LongestSend:  30 * time.Second,
 		Backoff:      Backoff{Base: 2 * time.Second, Cap: time.Hour},
 		Breaker:      DefaultBreaker(),
 		RetryShare:   0.2,
+		Poison:       DefaultPoison(),
 		ExpiresAfter: 24 * time.Hour,
 		PlanPage:     4000, // about 30 ms of the store's writer: settling never waits long behind it
 		SettleEvery:  5 * time.Millisecond,

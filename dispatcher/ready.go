@@ -1,6 +1,10 @@
 package dispatcher
 
-import "time"
+import (
+	"time"
+
+	"github.com/tocsin/tocsin/ratelimit"
+)
 
 // line is a first-in first-out line of lanes.
 type line struct {
@@ -33,12 +37,16 @@ func (s *scheduler) lane(group, provider string) *lane {
 	l := s.lanes[key]
 	if l == nil {
 		l = newLane(group, provider, s.opt.Policy(group, provider))
+		if s.opt.Empty {
+			l.bucket = ratelimit.NewEmpty(s.base.Round(0))
+		}
 		l.tells = s.opt.Tells != nil && s.opt.Tells(group)
+		l.counts = s.pool(group)
 		s.lanes[key] = l
 		if l.policy.Named {
 			s.named[key] = l
 		}
-		s.pool(group).lanes[laneIdle]++
+		l.counts.lanes[laneIdle]++
 	}
 	return l
 }
@@ -144,7 +152,7 @@ func (s *scheduler) setTimer(l *lane, wake time.Time) {
 
 // setState keeps the counts by state, and of what can't start.
 func (s *scheduler) setState(l *lane, state laneState) {
-	c := s.pool(l.group)
+	c := l.counts
 	if state != l.state {
 		c.lanes[l.state]--
 		c.lanes[state]++
@@ -183,7 +191,7 @@ func (s *scheduler) ring() {
 		s.timers.remove(l)
 		if l.held == 0 && !l.inReady[0] && !l.inReady[1] && !l.parked { // in no line, by nobody known
 			s.setState(l, laneIdle)
-			s.pool(l.group).lanes[laneIdle]--
+			l.counts.lanes[laneIdle]--
 			delete(s.lanes, laneKey{l.group, l.provider})
 			delete(s.named, laneKey{l.group, l.provider})
 			continue
@@ -245,7 +253,9 @@ func (s *scheduler) start() {
 }
 
 // hasRoom says whether this machine can take on one more send.
-func (s *scheduler) hasRoom() bool { return s.inFlight < s.opt.MaxInFlight && !s.young.full() }
+func (s *scheduler) hasRoom() bool {
+	return s.inFlight < s.opt.MaxInFlight && !s.starting.full() && !s.fresh.full()
+}
 
 // startNext starts the first delivery of a ready lane, if the bucket and the
 // breaker let it.
@@ -253,6 +263,11 @@ func (s *scheduler) startNext(l *lane) {
 	d := l.waiting.min()
 	if !s.wall.Before(d.hold.lease.ExpiresAt) {
 		s.settle(d, Settlement{Outcome: Expired, Streak: StreakFailed})
+		return
+	}
+	if !s.quiet.until(d.d.Target, s.now).IsZero() {
+		l.waiting.pop()
+		s.silenced(d)
 		return
 	}
 	if ok, wait := l.bucket.Take(s.now, l.policy.Limit, d.cost); !ok {
@@ -286,11 +301,12 @@ func (s *scheduler) startNext(l *lane) {
 		s.slow++
 	}
 	if l.tells {
-		s.young.add(d, s.now)
+		s.starting.add(d, s.now)
 	}
+	s.fresh.add(d, s.now)
 	l.inFlight++
 	s.inFlight++
-	s.pool(l.group).inFlight++
+	l.counts.inFlight++
 	s.out.start = append(s.out.start, d)
 }
 
@@ -315,10 +331,14 @@ func (s *scheduler) unpark() {
 func (s *scheduler) nextWake() time.Time {
 	var wake time.Time
 	if !s.draining && s.inFlight < s.opt.MaxInFlight && s.ready[0].len()+s.ready[1].len() > 0 {
-		if !s.young.full() {
+		if s.hasRoom() {
 			return s.wall
 		}
-		wake = s.wallOf(s.young.frees())
+		for _, y := range [...]*young{&s.starting, &s.fresh} {
+			if y.full() {
+				wake = later(wake, s.wallOf(y.frees()))
+			}
+		}
 	}
 	if l := s.timers.min(); l != nil && (wake.IsZero() || s.wallOf(l.wake).Before(wake)) {
 		wake = s.wallOf(l.wake)

@@ -11,12 +11,13 @@ func (s *scheduler) cameBack(a *attempt) {
 	d, l, r := a.held, a.held.lane, &a.result
 	l.inFlight--
 	s.inFlight--
-	s.pool(l.group).inFlight--
+	l.counts.inFlight--
 	if d.slow {
 		d.slow = false
 		s.slow--
 	}
-	s.young.remove(d)
+	s.starting.remove(d)
+	s.fresh.remove(d)
 	d.state = 0
 	l.connFailed = r.NoConnection
 	s.progressed(l)
@@ -25,6 +26,10 @@ func (s *scheduler) cameBack(a *attempt) {
 	st := Settlement{Class: r.Class, Detail: r.Detail, SentAt: a.sentAt, DoneAt: a.doneAt, Handle: r.Handle, Provider: l.provider}
 	if r.Class != channels.NotSent {
 		d.attempt++
+		l.answered(a.doneAt.Sub(a.sentAt))
+	}
+	if r.Class == channels.Throttled && r.RetryAfter > 0 {
+		s.quiet.add(d.d.Target, s.now.Add(r.RetryAfter), s.now)
 	}
 	switch r.Class {
 	case channels.Delivered:
@@ -107,9 +112,7 @@ func (s *scheduler) again(d *held, st Settlement, retryAfter time.Duration) {
 		s.join(d, l)
 	}
 	l := d.lane
-	expires := s.now.Add(d.hold.lease.ExpiresAt.Sub(s.wall))
-	if s.draining || d.recalled || !due.Before(expires) || st.Class == channels.NotSent || wait >= s.opt.LaneWait ||
-		due.After(d.hold.deadline) || l.isOpen() {
+	if s.draining || d.recalled || d.noted || st.Class == channels.NotSent || s.tooLate(d, due) || l.isOpen() {
 		st.DueAt = s.wall.Add(wait)
 		if l.isOpen() {
 			if reopening := s.reopening(l); st.DueAt.Before(reopening) {
@@ -141,9 +144,10 @@ func (s *scheduler) settle(d *held, st Settlement) {
 		}
 	}
 	wasSettling := d.state == settling
-	if d.state == queued || d.state == delayed {
+	if d.state == queued || d.state == delayed || d.state == suspected {
 		s.unqueue(d)
 	}
+	st.Noted = d.noted
 	s.out.settle = append(s.out.settle, settlement{st, d})
 	if st.Outcome == Open {
 		for n := d.next; n != nil; n = d.next {

@@ -22,14 +22,18 @@ type scheduler struct {
 	base time.Time // steady = base + (wall − base), monotonic
 	out  *outputs
 
-	lanes   map[laneKey]*lane
-	named   map[laneKey]*lane // of lanes, those of named providers
-	slots   map[slot]*held    // oldest delivery held of each (incident, target)
-	ready   [2]line           // urgent, normal
-	slowers line              // lanes that wait for the slow class
-	young   starting
-	timers  heap[lane]
-	holds   []*hold // in the order of their deadlines; those ended are skipped
+	lanes    map[laneKey]*lane
+	named    map[laneKey]*lane // of lanes, those of named providers
+	slots    map[slot]*held    // oldest delivery held of each (incident, target)
+	ready    [2]line           // urgent, normal
+	slowers  line              // lanes that wait for the slow class
+	suspects suspects
+	quiet    quiet
+	// sends that are this machine's work
+	starting, fresh young
+
+	timers heap[lane]
+	holds  []*hold // in the order of their deadlines; those ended are skipped
 
 	admitted uint64
 	holding  int // deliveries not settled
@@ -53,7 +57,10 @@ type schedulerOptions struct {
 	MaxStarting int // of those, whose request is not written yet; 0 is no limit
 	// Tells says of a group whether its sends say when their request is written;
 	// MaxStarting is for those.
-	Tells    func(group string) bool
+	Tells func(group string) bool
+	// MaxFresh bounds the sends begun a moment ago that have no answer yet; 0 is
+	// no limit.
+	MaxFresh int
 	LaneWait time.Duration // longer waits go to the ledger
 	HoldFor  time.Duration // a batch is settled by then, but for sends in flight
 	Backoff  Backoff
@@ -61,7 +68,10 @@ type schedulerOptions struct {
 	// RetryShare is the share of a provider's rate that retries may take; 0 is no
 	// limit.
 	RetryShare float64
-	Rand       *rand.Rand
+	Poison     PoisonPolicy
+	// Empty: buckets have had no tokens when the scheduler was made.
+	Empty bool
+	Rand  *rand.Rand
 }
 
 type laneKey struct{ group, provider string }
@@ -76,13 +86,20 @@ type poolCounts struct {
 // inputs is what happened since the last step.
 type inputs struct {
 	results  []attempt
+	noted    []note
 	written  []*held // in flight, and waiting for the peer alone
-	settled  []*held // of every_update targets: their outcome is durable
+	settled  []*held // of suspects, and of every_update targets: their outcome is durable
 	holds    []*hold
 	changed  map[int64]bool  // targets whose row changed
 	stopped  map[int64]int   // incidents whose fan-out was stopped, up to a sequence
 	paused   map[string]bool // what operators paused, if that changed
 	draining bool            // stop starting, hand everything back
+}
+
+// note is a suspect that was written down, or not.
+type note struct {
+	held   *held
+	failed bool
 }
 
 // attempt is what came back from one send.
@@ -95,6 +112,7 @@ type attempt struct {
 
 // outputs is what has to happen after a step, in this order of the slices.
 type outputs struct {
+	note     []*held // suspects to write down
 	start    []*held
 	settle   []settlement
 	finished []*hold        // every delivery's settlement was handed out, here or before
@@ -104,11 +122,12 @@ type outputs struct {
 
 // reset empties o for the next step, keeping its room.
 func (o *outputs) reset() {
+	clear(o.note)
 	clear(o.start)
 	clear(o.settle)
 	clear(o.finished)
 	clear(o.dropped)
-	*o = outputs{start: o.start[:0], settle: o.settle[:0], finished: o.finished[:0], dropped: o.dropped}
+	*o = outputs{note: o.note[:0], start: o.start[:0], settle: o.settle[:0], finished: o.finished[:0], dropped: o.dropped}
 }
 
 // settlement is a Settlement on its way to the ledger.
@@ -124,14 +143,15 @@ func newScheduler(now time.Time, opt schedulerOptions) *scheduler {
 	s := &scheduler{
 		opt: opt, base: now,
 		lanes: make(map[laneKey]*lane), named: make(map[laneKey]*lane), slots: make(map[slot]*held), counts: make(map[string]*poolCounts),
-		takenOver: make(map[string]int),
+		takenOver: make(map[string]int), suspects: newSuspects(), quiet: make(quiet),
 		timers: heap[lane]{
 			at:   func(l *lane) *int32 { return &l.timer },
 			less: func(a, b *lane) bool { return a.wake.Before(b.wake) },
 		},
 	}
 	s.jammed.prev, s.jammed.next = &s.jammed, &s.jammed
-	s.young.limit = opt.MaxStarting
+	s.starting = young{which: markStarting, limit: opt.MaxStarting, youth: startingFor}
+	s.fresh = young{which: markFresh, limit: opt.MaxFresh, youth: freshFor}
 	return s
 }
 
@@ -143,14 +163,21 @@ func (s *scheduler) step(now time.Time, in *inputs, out *outputs) {
 	s.out = out
 
 	for _, d := range in.written {
-		s.young.remove(d)
+		s.starting.remove(d)
+	}
+	for _, n := range in.noted {
+		s.noticed(n)
 	}
 	for i := range in.results {
 		s.cameBack(&in.results[i])
 	}
-	s.young.age(s.now)
-	for _, h := range in.settled {
-		s.leave(h)
+	s.starting.age(s.now)
+	s.fresh.age(s.now)
+	for _, d := range in.settled {
+		if d.state == settling {
+			s.leave(d)
+		}
+		s.cleared(d)
 	}
 	for _, h := range in.holds {
 		s.admit(h)
@@ -168,6 +195,7 @@ func (s *scheduler) step(now time.Time, in *inputs, out *outputs) {
 	s.overdue()
 	s.ring()
 	s.relieve()
+	s.letGo()
 	s.start()
 	s.out.wake = s.nextWake()
 	s.out = nil
@@ -188,9 +216,17 @@ func (s *scheduler) admit(h *hold) {
 		if h.costs != nil {
 			d.cost = h.costs[i]
 		}
+		if h.starts != nil {
+			d.starts = h.starts[i]
+		}
+		d.suspect = s.opt.Poison.Takes > 0 && (h.takes >= s.opt.Poison.Takes || d.starts > 0)
 		if len(ex) > 0 && ex[0].Index == i {
 			s.except(d, ex[0])
 			ex = ex[1:]
+			continue
+		}
+		if why := s.guilty(d); why != "" {
+			s.park(d, why)
 			continue
 		}
 		s.hold(d)
@@ -246,7 +282,7 @@ func (s *scheduler) hold(d *held) {
 				s.settle(d, Settlement{Outcome: Superseded})
 				return
 			}
-		case d.d.EveryUpdate || older.state == inFlight || older.state == settling:
+		case d.d.EveryUpdate || older.state == inFlight || older.state == settling || older.state == noting:
 		default:
 			if older.since.Before(d.since) {
 				d.since, d.order = older.since, older.order
@@ -255,8 +291,10 @@ func (s *scheduler) hold(d *held) {
 		}
 	}
 	l := s.serving(s.lane(d.hold.lease.Group, d.d.Provider))
+	// A batch that came back keeps together what it had: else what kills would be in
+	// another one each time.
 	switch {
-	case !l.policy.Named && l.held >= 2*l.policy.Window && !s.makeRoom(l, d):
+	case !l.policy.Named && l.held >= s.roomOf(l) && d.hold.takes < 2 && !s.makeRoom(l, d):
 		s.toLedger(d, s.wallOf(l.pace(s.now)))
 		return
 	case l.isOpen():
@@ -269,12 +307,20 @@ func (s *scheduler) hold(d *held) {
 	s.join(d, l)
 	s.chain(key, d)
 	if s.slots[key] == d {
-		d.state = queued
-		l.waiting.push(d)
+		s.enlist(d)
 	} else {
 		d.state = behind
 	}
 	s.touch(l)
+}
+
+// roomOf is how many deliveries a lane may hold now. What a fast one may hold above
+// twice its window comes out of the half of the admission that nobody uses.
+func (s *scheduler) roomOf(l *lane) int {
+	if s.holding > s.opt.Admission/2 {
+		return 2 * l.policy.Window
+	}
+	return l.room()
 }
 
 // makeRoom sends the last in a full lane's line to the ledger, if d goes before it.

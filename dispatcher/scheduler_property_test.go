@@ -28,6 +28,7 @@ func runScheduler(t *testing.T, rt *rapid.T) {
 		o.Admission = rapid.IntRange(8, 200).Draw(rt, "admission")
 		o.MaxInFlight = rapid.IntRange(1, 40).Draw(rt, "maxInFlight")
 		o.MaxStarting = rapid.IntRange(0, 10).Draw(rt, "maxStarting")
+		o.MaxFresh = rapid.IntRange(0, 10).Draw(rt, "maxFresh")
 		o.Tells = func(string) bool { return true }
 		o.Backoff = Backoff{Base: time.Second, Cap: time.Minute}
 		// Breakers read the process's clock, and time here is the model's.

@@ -87,14 +87,16 @@ func (r *rig) check() error {
 	if blocked != r.s.blocked {
 		return fmt.Errorf("blocked = %d, counted %d", r.s.blocked, blocked)
 	}
-	starting := 0
-	for _, d := range r.flying {
-		if !d.startedAt.IsZero() {
-			starting++
+	for _, y := range []*young{&r.s.starting, &r.s.fresh} {
+		counted := 0
+		for _, d := range r.flying {
+			if !d.young[y.which].IsZero() {
+				counted++
+			}
 		}
-	}
-	if limit := r.s.opt.MaxStarting; starting != r.s.young.count || limit > 0 && starting > limit {
-		return fmt.Errorf("starting = %d, counted %d, the limit is %d", r.s.young.count, starting, limit)
+		if counted != y.count || y.limit > 0 && counted > y.limit {
+			return fmt.Errorf("young %d = %d, counted %d, the limit is %d", y.which, y.count, counted, y.limit)
+		}
 	}
 	if inFlight != r.s.inFlight || inFlight != len(r.flying) {
 		return fmt.Errorf("in flight = %d, lanes have %d, %d were started", r.s.inFlight, inFlight, len(r.flying))
@@ -439,6 +441,44 @@ func TestSchedulerOverflowGoesToTheLedgerPaced(t *testing.T) {
 	}
 }
 
+// What a provider is through with in a second may be held for it: it comes back from
+// the ledger in lots, and a fast one's window would stand empty between them. Where half
+// of the admission is in use, twice the window has to do.
+func TestSchedulerAFastProviderHasMoreRoom(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		rate      float64
+		took      time.Duration
+		admission int
+		room      int
+	}{
+		{"fast", 1e6, 20 * time.Millisecond, 1000, 100},
+		{"slow", 1e6, 2 * time.Second, 1000, 4},
+		{"fast, but limited", 50, 20 * time.Millisecond, 1000, 50},
+		{"others need it", 1e6, 20 * time.Millisecond, 40, 20},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRig(t, func(o *schedulerOptions) { o.Admission = c.admission })
+			r.policies["a"] = ProviderPolicy{Limit: ratelimit.Limit{PerSecond: c.rate, Burst: 10}, Window: 2}
+			r.admit(1, to(1, "a"))
+			began := r.now
+			r.now = r.now.Add(c.took)
+			d := r.flying[0]
+			r.flying = r.flying[1:]
+			r.step(inputs{results: []attempt{{held: d, result: ok, sentAt: began, doneAt: r.now}}})
+			r.settled = nil
+			var ds []queue.Delivery
+			for i := range int64(200) {
+				ds = append(ds, to(i+2, "a"))
+			}
+			r.admit(1, ds...)
+			if held := 200 - len(r.settled); held != c.room {
+				t.Errorf("%d are held, want %d", held, c.room)
+			}
+		})
+	}
+}
+
 // A provider slower than the updates come must not hear only from those first in the
 // plan: who waits longest has the room, and nobody waits for deliveries that newer
 // ones replaced.
@@ -615,7 +655,7 @@ func TestSchedulerStartsNoMoreThanItCanWrite(t *testing.T) {
 	})
 	r.admit(1, to(1, "a"), to(2, "b"), to(3, "c"), to(4, "d"), to(5, "e"), to(6, "f"))
 	r.wantFlying(1, 2)
-	if want := r.now.Add(youth); !r.out.wake.Equal(want) {
+	if want := r.now.Add(startingFor); !r.out.wake.Equal(want) {
 		t.Errorf("comes again at %v, want %v, when they are no longer young", r.out.wake, want)
 	}
 	r.step(inputs{written: r.flying[:1]})
@@ -624,7 +664,7 @@ func TestSchedulerStartsNoMoreThanItCanWrite(t *testing.T) {
 	r.wantFlying(1, 2, 3)
 	r.answer(2, ok) // refused before it was written, say
 	r.wantFlying(1, 3, 4)
-	r.wait(youth - 1)
+	r.wait(startingFor - 1)
 	r.wantFlying(1, 3, 4)
 	r.wait(1)
 	r.wantFlying(1, 3, 4, 5, 6)
@@ -640,6 +680,27 @@ func TestSchedulerCountsOnlyThoseThatTell(t *testing.T) {
 	h.lease.Group = "rss"
 	r.step(inputs{holds: []*hold{h}})
 	r.wantFlying(1, 2, 3)
+}
+
+func TestSchedulerStartsNoMoreThanAreAnswered(t *testing.T) {
+	r := newRig(t, func(o *schedulerOptions) { o.MaxFresh = 2 })
+	r.admit(1, to(1, "a"), to(2, "b"), to(3, "c"), to(4, "d"), to(5, "e"), to(6, "f"))
+	r.wantFlying(1, 2)
+	if want := r.now.Add(freshFor); !r.out.wake.Equal(want) {
+		t.Errorf("comes again at %v, want %v, when they are no longer fresh", r.out.wake, want)
+	}
+	r.step(inputs{written: r.flying}) // has nothing to do with it
+	r.wantFlying(1, 2)
+	r.answer(1, ok)
+	r.wantFlying(2, 3)
+	r.wait(freshFor - 1)
+	r.wantFlying(2, 3)
+	r.wait(1) // peers that take longer keep nobody waiting
+	r.wantFlying(2, 3, 4, 5)
+	r.answer(2, ok)
+	r.wantFlying(3, 4, 5)
+	r.answer(5, ok)
+	r.wantFlying(3, 4, 6)
 }
 
 func TestSchedulerSameRowTwice(t *testing.T) {

@@ -61,11 +61,12 @@ func (b *inbox) drain() { b.put(func(in *inputs) { in.draining = true }) }
 
 // take swaps what waits for an empty one, whose room is used again.
 func (b *inbox) take(into *inputs) {
+	clear(into.noted)
 	clear(into.results)
 	clear(into.written)
 	clear(into.holds)
 	clear(into.settled)
-	empty := inputs{results: into.results[:0], written: into.written[:0], holds: into.holds[:0], settled: into.settled[:0]}
+	empty := inputs{noted: into.noted[:0], results: into.results[:0], written: into.written[:0], holds: into.holds[:0], settled: into.settled[:0]}
 	b.mu.Lock()
 	*into, b.in = b.in, empty
 	b.starved = 0
@@ -87,8 +88,9 @@ func (b *inbox) starve(n int) {
 func (e *Engine) schedule(ctx context.Context) error {
 	s := newScheduler(e.now(), schedulerOptions{
 		Policy: e.opt.Policy, Admission: e.opt.Admission, MaxInFlight: e.opt.MaxInFlight,
-		MaxStarting: e.opt.MaxStarting, Tells: e.tells,
-		LaneWait: e.opt.LaneWait, HoldFor: e.opt.HoldFor, Backoff: e.opt.Backoff, Breaker: e.opt.Breaker, RetryShare: e.opt.RetryShare, Rand: e.opt.Rand,
+		MaxStarting: e.opt.MaxStarting, Tells: e.tells, MaxFresh: e.opt.MaxFresh,
+		LaneWait: e.opt.LaneWait, HoldFor: e.opt.HoldFor, Backoff: e.opt.Backoff, Breaker: e.opt.Breaker, RetryShare: e.opt.RetryShare, Poison: e.opt.Poison, Rand: e.opt.Rand,
+		Empty: true, // another process may just have taken all there were
 	})
 	var in inputs
 	var out outputs
@@ -100,9 +102,13 @@ func (e *Engine) schedule(ctx context.Context) error {
 		now := e.now()
 		out.reset()
 		s.step(now, &in, &out)
+		for _, d := range out.note {
+			e.senders.send(d)
+		}
 		for _, d := range out.start {
 			e.senders.send(d)
 		}
+		e.admission.end(out.settle)
 		e.settler.put(&out)
 		if now.Sub(snapped) >= snapshotEvery || s.draining {
 			e.snapshot.Store(s.snapshot())
@@ -112,7 +118,7 @@ func (e *Engine) schedule(ctx context.Context) error {
 		if s.draining && s.holding == 0 {
 			return nil
 		}
-		if s.young.full() {
+		if s.starting.full() {
 			e.inbox.starve(max(e.opt.MaxStarting/4, 1))
 		}
 		// Come back for the next thing due, and to keep the figures fresh.
@@ -207,17 +213,34 @@ func (s *senders) run(d *held) {
 // close lets those end that wait for work; there is none any more.
 func (s *senders) close() { close(s.next) }
 
-// send makes one attempt. The result goes to the scheduler, whatever happens
-// on the way.
+// send makes one attempt, or notes that it is to be made. The result goes to the
+// scheduler, whatever happens on the way.
+//
+// What is below Send on the stack is there once for each that waits for its peer:
+// send and attempt leave their work to functions that have returned by then.
 func (e *Engine) send(d *held) {
-	a := attempt{held: d, sentAt: e.now()}
-	a.result = e.attempt(d)
-	a.doneAt = e.now()
+	if d.state == noting {
+		e.note(d)
+		return
+	}
+	sentAt := e.now()
+	e.sent(d, sentAt, e.attempt(d))
+}
+
+func (e *Engine) sent(d *held, sentAt time.Time, r channels.Result) {
+	doneAt := e.now()
 	if e.fail(FailSent) != nil {
 		return // as if the process had died here
 	}
-	e.meter.Attempt(channelOf(d.hold.lease.Group), a.result.Class)
-	e.inbox.result(a)
+	e.meter.Attempt(channelOf(d.hold.lease.Group), r.Class)
+	e.inbox.result(attempt{held: d, sentAt: sentAt, doneAt: doneAt, result: r})
+}
+
+// note writes down that a suspect is sent next. A crash after that, until its result
+// is in the ledger, counts against it.
+func (e *Engine) note(d *held) {
+	err := e.insist(e.sending, "note", func() error { return e.ledger.NoteStart(e.sending, d.row(), d.starts) })
+	e.inbox.put(func(in *inputs) { in.noted = append(in.noted, note{d, err != nil}) })
 }
 
 func (e *Engine) attempt(d *held) (r channels.Result) {
@@ -227,24 +250,33 @@ func (e *Engine) attempt(d *held) (r channels.Result) {
 			r = channels.Result{Class: channels.Permanent, Detail: "internal error: the channel panicked"}
 		}
 	}()
+	ch, m, err := e.message(d)
+	if err != nil {
+		return channels.Result{Class: channels.Permanent, Detail: clip("not renderable: " + err.Error())}
+	}
+	r = ch.Send(e.sending, m)
+	if r.Class == 0 {
+		r.Class = channels.Temporary
+	}
+	return r
+}
+
+// message returns what a delivery says, and the channel that it leaves by.
+func (e *Engine) message(d *held) (channels.Channel, *channels.Message, error) {
 	name := channelOf(d.hold.lease.Group)
 	ch := e.channels[name]
 	v := variantOf(d.d)
 	u := d.hold.content.update
 	payload, err := d.hold.content.payload(name, ch, v)
 	if err != nil {
-		return channels.Result{Class: channels.Permanent, Detail: clip("not renderable: " + err.Error())}
+		return nil, nil, err
 	}
-	r = ch.Send(e.sending, &channels.Message{
+	return ch, &channels.Message{
 		ID:       incident.EditionID(u.Page, u.IncidentID, u.Sequence, strconv.FormatInt(d.d.Target, 10), d.d.Edition),
 		Provider: d.lane.provider, Address: d.d.Address, Target: d.d.Target, Secrets: d.d.Secrets,
 		Attempt: d.attempt + 1, Variant: v, Update: u.SeenBy(v.Visibility), Payload: payload,
 		Written: func() { e.inbox.wrote(d) },
-	})
-	if r.Class == 0 {
-		r.Class = channels.Temporary
-	}
-	return r
+	}, nil
 }
 
 // tells says whether the channel of a group says when a request is written.

@@ -14,16 +14,41 @@ const settleRows = 2000
 // settler collects what the scheduler settles, for one transaction per group
 // of results. What it holds is bounded by the admission.
 type settler struct {
-	mu       sync.Mutex
-	rows     []settlement
-	finished []*hold
-	dropped  map[string]int // by group
-	wake     chan struct{}
-	closed   bool
+	mu     sync.Mutex
+	in     settled
+	wake   chan struct{}
+	closed bool
 }
 
+// settled is what is to be written: rows, and for each the delivery that it settles.
+type settled struct {
+	rows     []Settlement
+	held     []*held
+	finished []*hold
+	dropped  map[string]int // by group
+}
+
+func (s *settled) empty() bool {
+	return len(s.rows) == 0 && len(s.finished) == 0 && len(s.dropped) == 0
+}
+
+// clear empties s. Its room stays, unless that was an unusual lot.
+func (s *settled) clear() {
+	if cap(s.rows) > roomKept {
+		s.rows, s.held = nil, nil
+	}
+	clear(s.rows)
+	clear(s.held)
+	clear(s.finished)
+	clear(s.dropped)
+	s.rows, s.held, s.finished = s.rows[:0], s.held[:0], s.finished[:0]
+}
+
+// roomKept is for how many rows room is kept.
+const roomKept = 4 * settleRows
+
 func newSettler() *settler {
-	return &settler{wake: make(chan struct{}, 1), dropped: make(map[string]int)}
+	return &settler{wake: make(chan struct{}, 1)}
 }
 
 // put adds what a step settled.
@@ -32,10 +57,16 @@ func (s *settler) put(out *outputs) {
 		return
 	}
 	s.mu.Lock()
-	s.rows = append(s.rows, out.settle...)
-	s.finished = append(s.finished, out.finished...)
+	for i := range out.settle {
+		s.in.rows = append(s.in.rows, out.settle[i].Settlement)
+		s.in.held = append(s.in.held, out.settle[i].held)
+	}
+	s.in.finished = append(s.in.finished, out.finished...)
 	for group, n := range out.dropped {
-		s.dropped[group] += n
+		if s.in.dropped == nil {
+			s.in.dropped = make(map[string]int)
+		}
+		s.in.dropped[group] += n
 	}
 	s.mu.Unlock()
 	s.nudge()
@@ -56,12 +87,13 @@ func (s *settler) close() {
 	s.nudge()
 }
 
-func (s *settler) take() (rows []settlement, finished []*hold, dropped map[string]int, closed bool) {
+// take swaps what waits for done, which the caller has no more use for.
+func (s *settler) take(done *settled) (closed bool) {
+	done.clear()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	rows, finished, dropped = s.rows, s.finished, s.dropped
-	s.rows, s.finished, s.dropped = nil, nil, make(map[string]int)
-	return rows, finished, dropped, s.closed
+	*done, s.in = s.in, *done
+	return s.closed
 }
 
 // settle writes results to the ledger, then acks, until the settler is closed
@@ -71,6 +103,7 @@ func (s *settler) take() (rows []settlement, finished []*hold, dropped map[strin
 func (e *Engine) settle(ctx context.Context) error {
 	linger := time.NewTimer(e.opt.SettleEvery)
 	defer linger.Stop()
+	var s settled
 	for {
 		select {
 		case <-ctx.Done():
@@ -85,17 +118,17 @@ func (e *Engine) settle(ctx context.Context) error {
 		case <-linger.C:
 		}
 		for {
-			rows, finished, dropped, closed := e.settler.take()
-			if len(rows) == 0 && len(finished) == 0 && len(dropped) == 0 {
+			closed := e.settler.take(&s)
+			if s.empty() {
 				if closed {
 					return nil
 				}
 				break
 			}
-			if err := e.settleAll(ctx, rows, finished); err != nil {
+			if err := e.settleAll(ctx, &s); err != nil {
 				return endOf(ctx, err)
 			}
-			for group, n := range dropped {
+			for group, n := range s.dropped {
 				e.admission.add(group, -n)
 			}
 		}
@@ -104,36 +137,35 @@ func (e *Engine) settle(ctx context.Context) error {
 
 // settleAll commits rows in their order; batches are finished with the last
 // of them, when every row of theirs is in.
-func (e *Engine) settleAll(ctx context.Context, rows []settlement, finished []*hold) error {
-	for {
-		n := min(len(rows), settleRows)
+func (e *Engine) settleAll(ctx context.Context, s *settled) error {
+	for from := 0; ; {
+		to := min(from+settleRows, len(s.rows))
 		var ended []*hold
-		if n == len(rows) {
-			ended = finished
+		if to == len(s.rows) {
+			ended = s.finished
 		}
-		if err := e.settleGroup(ctx, rows[:n], ended); err != nil {
+		if err := e.settleGroup(ctx, s.rows[from:to], s.held[from:to], ended); err != nil {
 			return err
 		}
-		if rows = rows[n:]; len(rows) == 0 {
+		if from = to; from == len(s.rows) {
 			return nil
 		}
 	}
 }
 
-func (e *Engine) settleGroup(ctx context.Context, rows []settlement, finished []*hold) error {
-	plain := make([]Settlement, len(rows))
-	for i := range rows {
-		plain[i] = rows[i].Settlement
-		group := rows[i].held.hold.lease.Group
-		if b := e.budgets[group]; b != nil && b.counts() && plain[i].Outcome == Delivered {
-			plain[i].Counts = group
-		}
-	}
+// settleGroup commits rows, which settle the deliveries held.
+func (e *Engine) settleGroup(ctx context.Context, rows []Settlement, of []*held, finished []*hold) error {
 	batches := make([]int64, len(finished))
 	for i, h := range finished {
 		batches[i] = h.lease.ID
 	}
-	if err := e.insist(ctx, "settle", func() error { return e.ledger.Settle(ctx, plain, batches) }); err != nil {
+	for i := range rows {
+		group := of[i].hold.lease.Group
+		if b := e.budgets[group]; b != nil && b.counts() && rows[i].Outcome == Delivered {
+			rows[i].Counts = group
+		}
+	}
+	if err := e.insist(ctx, "settle", func() error { return e.ledger.Settle(ctx, rows, batches) }); err != nil {
 		return err
 	}
 	if err := e.fail(FailSettled); err != nil {
@@ -146,27 +178,30 @@ func (e *Engine) settleGroup(ctx context.Context, rows []settlement, finished []
 	if len(leases) > 0 {
 		e.queue.Ack(leases)
 	}
-	var settled []*held
+	var durable []*held
 	groups := make(map[string]int)
 	for i := range rows {
-		r := &rows[i]
-		groups[r.held.hold.lease.Group]++
+		r, h := &rows[i], of[i].hold
+		groups[h.lease.Group]++
+		if r.Parked {
+			e.log.Error("a delivery is given up, for an operator to look at: tocsin parked show", "incident_key", r.Incident, "target", r.Target, "sequence", r.Sequence, "why", r.Detail)
+		}
 		if r.Outcome != Open {
-			channel := channelOf(r.held.hold.lease.Group)
+			channel := channelOf(h.lease.Group)
 			e.meter.Outcome(channel, r.Outcome, 1)
 			if r.Outcome == Delivered {
-				e.meter.Latency(channel, r.DoneAt.Sub(r.held.hold.lease.AcceptedAt))
+				e.meter.Latency(channel, r.DoneAt.Sub(h.lease.AcceptedAt))
 			}
 		}
-		if r.Outcome == Delivered && r.held.d.EveryUpdate {
-			settled = append(settled, r.held)
+		if r.Outcome == Delivered && of[i].d.EveryUpdate || r.Noted {
+			durable = append(durable, of[i])
 		}
 	}
 	for group, n := range groups {
-		e.admission.add(group, -n)
+		e.admission.settled(group, n)
 	}
-	if len(settled) > 0 {
-		e.inbox.settled(settled)
+	if len(durable) > 0 {
+		e.inbox.settled(durable)
 	}
 	return nil
 }

@@ -3,10 +3,10 @@ package dispatcher
 // chain links d into its slot, by sequence.
 func (s *scheduler) chain(key slot, d *held) {
 	head := s.slots[key]
-	if head == nil || d.hold.lease.Sequence < head.hold.lease.Sequence && head.state != inFlight && head.state != settling {
+	if head == nil || d.hold.lease.Sequence < head.hold.lease.Sequence && head.state != inFlight && head.state != settling && head.state != noting {
 		d.next = head
 		s.slots[key] = d
-		if head != nil && (head.state == queued || head.state == delayed) {
+		if head != nil && (head.state == queued || head.state == delayed || head.state == suspected) {
 			s.unqueue(head)
 			head.state = behind
 		}
@@ -40,19 +40,20 @@ func (s *scheduler) unchain(d *held) {
 	}
 	s.slots[key] = next
 	if next.state == behind {
-		next.state = queued
-		next.lane.waiting.push(next)
+		s.enlist(next)
 		s.touch(next.lane)
 	}
 }
 
-// unqueue takes d out of its lane's heaps.
+// unqueue takes d out of its lane's heaps, or the suspects' line.
 func (s *scheduler) unqueue(d *held) {
 	switch d.state {
 	case queued:
 		d.lane.waiting.remove(d)
 	case delayed:
 		d.lane.delayed.remove(d)
+	case suspected:
+		s.suspects.line.remove(d)
 	}
 }
 
@@ -77,10 +78,10 @@ func (s *scheduler) join(d *held, l *lane) {
 		s.takenOver[l.provider]++
 	}
 	l.held++
-	s.pool(l.group).held++
+	l.counts.held++
 }
 
 func (s *scheduler) part(d *held) {
 	d.lane.held--
-	s.pool(d.lane.group).held--
+	d.lane.counts.held--
 }

@@ -41,8 +41,9 @@ type world struct {
 	// they were written for.
 	relay    string
 	unrouted bool
-	// shared has all webhooks at one provider.
-	shared bool
+	// shared has all webhooks at one provider; provider, if set, says at which.
+	shared   bool
+	provider func(*incident.Target) string
 	// ahead is how far the machine's clock is set ahead of what it was.
 	ahead atomic.Int64
 	peer  *peer
@@ -89,6 +90,9 @@ func (w *world) open() {
 	w.store = sqlite.New(w.db, func(t *incident.Target) (string, string, error) {
 		if t.Channel == incident.ChannelSMTP {
 			return "smtp:" + w.relay, w.relay, nil
+		}
+		if w.provider != nil {
+			return "webhook", w.provider(t), nil
 		}
 		if w.shared {
 			return "webhook", "https://one.example", nil
@@ -254,11 +258,17 @@ func (w *world) subscribe(n int, change ...func(*incident.Target)) {
 // publish offers an update of INC-1 and waits until it is durable.
 func (w *world) publish(status incident.Status, extra string) {
 	w.t.Helper()
-	body := fmt.Sprintf(`{"incident_id":"INC-1","status":%q,"affected_components":["api"],"impact":"critical","started_at":"2000-01-01T00:00:00Z"%s}`, status, extra)
+	w.publishOf("INC-1", status, extra)
+	w.published++
+}
+
+// publishOf offers an update of any incident.
+func (w *world) publishOf(id string, status incident.Status, extra string) {
+	w.t.Helper()
+	body := fmt.Sprintf(`{"incident_id":%q,"status":%q,"affected_components":["api"],"impact":"critical","started_at":"2000-01-01T00:00:00Z"%s}`, id, status, extra)
 	if err := w.queue.Offer(w.t.Context(), &queue.Event{Body: []byte(body), UpdateID: "u-" + string(status), ReceivedAt: time.Now(), Source: "http"}); err != nil {
 		w.t.Fatal(err)
 	}
-	w.published++
 }
 
 // settled waits until every update is planned and every delivery closed.

@@ -6,7 +6,6 @@ import (
 	"encoding/base32"
 	"encoding/binary"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -36,8 +35,7 @@ func (e *Event) ContentHash() [16]byte {
 // the idempotency key of every other channel, the same on every attempt and from
 // every worker.
 func DeliveryID(page, incidentID string, sequence int, targetID string) string {
-	seq := binary.BigEndian.AppendUint64(nil, uint64(sequence))
-	return "msg_" + digest("tocsin delivery 1", page, incidentID, string(seq), targetID)
+	return name("msg_", "tocsin delivery 1", page, incidentID, number(sequence), targetID)
 }
 
 // EditionID names a delivery that was sent again as new: for edition 0 it is
@@ -46,22 +44,19 @@ func EditionID(page, incidentID string, sequence int, targetID string, edition i
 	if edition == 0 {
 		return DeliveryID(page, incidentID, sequence, targetID)
 	}
-	seq := binary.BigEndian.AppendUint64(nil, uint64(sequence))
-	again := binary.BigEndian.AppendUint64(nil, uint64(edition))
-	return "msg_" + digest("tocsin delivery again 1", page, incidentID, string(seq), targetID, string(again))
+	return name("msg_", "tocsin delivery again 1", page, incidentID, number(sequence), targetID, number(edition))
 }
 
 // CallbackID names the callback that tells of an update's completion: "msg_" and 26
 // characters of lower-case base32, the webhook-id of every attempt.
 func CallbackID(page, incidentID string, sequence int) string {
-	seq := binary.BigEndian.AppendUint64(nil, uint64(sequence))
-	return "msg_" + digest("tocsin callback 1", page, incidentID, string(seq))
+	return name("msg_", "tocsin callback 1", page, incidentID, number(sequence))
 }
 
 // ThreadID names the thread of one incident at one target: "thr_" and 26 characters
 // of lower-case base32, the same for all its updates.
 func ThreadID(page, incidentID, targetID string) string {
-	return "thr_" + digest("tocsin thread 1", page, incidentID, targetID)
+	return name("thr_", "tocsin thread 1", page, incidentID, targetID)
 }
 
 // UpdateID names an update that neither its producer nor the intake gave a name:
@@ -69,18 +64,28 @@ func ThreadID(page, incidentID, targetID string) string {
 // in its incident and not from its content, since an incident may say the same
 // again after something else.
 func UpdateID(page, incidentID string, sequence int) string {
-	seq := binary.BigEndian.AppendUint64(nil, uint64(sequence))
-	return "upd_" + digest("tocsin update 1", page, incidentID, string(seq))
+	return name("upd_", "tocsin update 1", page, incidentID, number(sequence))
 }
 
-// digest returns 130 bits of a SHA-256 over the fields. Each field comes after its
-// length, so that no two lists of fields run together to the same bytes.
-func digest(fields ...string) string {
-	var buf []byte
+// name returns a prefix and 130 bits of a SHA-256 over the fields. Each field comes
+// after its length, so that no two lists of fields run together to the same bytes.
+// It is called for every delivery: only the result is allocated.
+func name(prefix string, fields ...string) string {
+	buf := make([]byte, 0, 192)
 	for _, f := range fields {
 		buf = binary.BigEndian.AppendUint64(buf, uint64(len(f)))
 		buf = append(buf, f...)
 	}
 	sum := sha256.Sum256(buf)
-	return strings.ToLower(base32.StdEncoding.EncodeToString(sum[:20]))[:26]
+	buf = append(buf[:0], prefix...)
+	buf = lowerBase32.AppendEncode(buf, sum[:20])
+	return string(buf[:len(prefix)+26])
+}
+
+// lowerBase32 is the alphabet of RFC 4648, section 6, in lower case.
+var lowerBase32 = base32.NewEncoding("abcdefghijklmnopqrstuvwxyz234567")
+
+// number is a field that is one.
+func number(n int) string {
+	return string(binary.BigEndian.AppendUint64(nil, uint64(n)))
 }

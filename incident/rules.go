@@ -36,6 +36,17 @@ func ComponentID(id string) (string, error) {
 	return clean[0], nil
 }
 
+// CheckJSON refuses, with an [*Invalid], what [Decode] refuses of a document whatever
+// its fields: bytes that aren't UTF-8, unpaired surrogates, nesting deeper than 32, a
+// name that is given twice, anything but one JSON value. whole is the field to blame
+// for what has no name.
+func CheckJSON(data []byte, whole string) error {
+	if bad := checkJSON(data, whole, maxDepth); bad != nil {
+		return bad
+	}
+	return nil
+}
+
 // componentIDs cleans a list of component ids and drops repeats, in order. It
 // returns a new list, never nil.
 func componentIDs(field string, ids []string) ([]string, *Invalid) {

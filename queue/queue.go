@@ -143,7 +143,7 @@ type Event struct {
 	UpdateID string
 	// ReceivedAt is when the event became durable here.
 	ReceivedAt time.Time
-	// Source is "amqp", "http" or "alerts".
+	// Source is "amqp", "http", or the kind of sender, as "alerts".
 	Source string
 	// Tag belongs to the adapter.
 	Tag any

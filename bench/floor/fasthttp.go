@@ -58,7 +58,7 @@ func (c *crew) run(ctx context.Context) (Result, error) {
 		DisablePathNormalizing:   true,
 		MaxConnsPerHost:          1,
 		MaxIdleConnDuration:      c.limit,
-		Dial:                     func(to string) (net.Conn, error) { return connect(to) },
+		Dial:                     func(to string) (net.Conn, error) { return new(Socket).connect(to) },
 	}
 	defer client.CloseIdleConnections()
 	t := newTally(len(c.lanes) * (len(c.bodies) - c.skip))

@@ -30,6 +30,8 @@ type fleet struct {
 	// continue earlier ones.
 	secure  *tls.Config
 	resumed bool
+	// socket is how sockets are treated; without TLS all of it counts.
+	socket Socket
 }
 
 // lane is one connection and the targets that are told over it, in each round.
@@ -144,6 +146,9 @@ func (v *voyage) sail(ctx context.Context, i int) {
 		if err == nil {
 			err = v.tell(conn, &v.lanes[i], k, round, began, &answer)
 		}
+		if err == nil && k == len(v.rounds)-1 {
+			err = v.socket.end(v.wires[i].Load())
+		}
 		if err != nil {
 			v.tally.fail(err)
 		}
@@ -154,7 +159,7 @@ func (v *voyage) sail(ctx context.Context, i int) {
 	}
 	<-v.next[i]
 	if conn != nil {
-		_ = conn.Close() // all that was to come has come
+		_ = conn.Close() // all that was to come has come; it may be closed already
 	}
 }
 
@@ -182,10 +187,10 @@ func (v *voyage) tell(conn net.Conn, l *lane, k int, round *request, began time.
 func (v *voyage) send(conn net.Conn, round *request, to netip.AddrPort, target int, answer *[answerSize]byte) error {
 	buffer := v.buffers.Get().(*[]byte)
 	*buffer = round.append((*buffer)[:0], to, target)
-	_, err := conn.Write(*buffer)
+	err := v.socket.write(conn, *buffer, round.body)
 	v.buffers.Put(buffer)
 	if err != nil {
-		return fmt.Errorf("write a request: %w", err)
+		return err
 	}
 	status, err := readAnswer(conn, answer)
 	if err == nil && (status < 200 || status > 299) {
@@ -209,7 +214,7 @@ func checkFiles(connections int) error {
 
 // dial opens the connection of lane i, TLS included.
 func (v *voyage) dial(ctx context.Context, i int) (net.Conn, error) {
-	wire, err := connect(v.lanes[i].to.String())
+	wire, err := v.socket.connect(v.lanes[i].to.String())
 	if err != nil {
 		return nil, err
 	}
@@ -233,16 +238,4 @@ func (v *voyage) dial(ctx context.Context, i int) (net.Conn, error) {
 		return nil, errors.New("a peer did not resume the TLS session: does it give tickets?")
 	}
 	return conn, nil
-}
-
-// connect dials without the keep-alive probes that Go sets up by default: they would
-// cost system calls, and the engine has none either. TCP_NODELAY is Go's default. Not
-// Dialer.DialTCP: that binds a port first, and 28,000 of them are soon used up.
-func connect(to string) (*net.TCPConn, error) {
-	dialer := net.Dialer{KeepAlive: -1}
-	conn, err := dialer.DialContext(context.Background(), "tcp4", to)
-	if err != nil {
-		return nil, fmt.Errorf("connect to a peer: %w", err)
-	}
-	return conn.(*net.TCPConn), nil
 }

@@ -73,6 +73,7 @@ func (r *Rounds) total() (total, skip int, err error) {
 type HTTPCommand struct {
 	Webhooks
 	Rounds
+	Socket
 	Gate       int           `default:"256" help:"Dials under way at once."`
 	Hold       time.Duration `help:"Peers answer after this: an answer that comes earlier is an error."`
 	Hosts      int           `help:"Send one update to --deliveries targets that share so many hosts, over kept connections."`
@@ -90,17 +91,20 @@ func (c *HTTPCommand) Run(ctx context.Context, in io.Reader, out io.Writer) erro
 }
 
 func (c *HTTPCommand) fleet() (*fleet, error) {
-	if err := c.check(); err != nil {
+	if err := c.Webhooks.check(); err != nil {
 		return nil, err
 	}
 	if c.Gate < 1 {
 		return nil, fmt.Errorf("a gate of %d lets nobody in; use 1 or more", c.Gate)
 	}
+	if err := c.Socket.check(); err != nil {
+		return nil, err
+	}
 	total, skip, err := c.total()
 	if err != nil {
 		return nil, err
 	}
-	f := &fleet{gate: c.Gate, window: c.Window, skip: skip, hold: c.Hold}
+	f := &fleet{gate: c.Gate, window: c.Window, skip: skip, hold: c.Hold, socket: c.Socket}
 	if f.rounds, err = c.rounds(1, total); err != nil {
 		return nil, err
 	}

@@ -19,12 +19,13 @@ type request struct {
 	// head begins after the host, body included in size.
 	head []byte
 	tail []byte // from the signature to the end of the body
+	body int    // bytes of that
 }
 
 // newRequest prepares the requests of an update.
 func newRequest(s *Story, sequence int, now time.Time) *request {
 	body := s.Body(sequence)
-	r := &request{ids: newIDs(s.Incident), sequence: sequence}
+	r := &request{ids: newIDs(s.Incident), sequence: sequence, body: len(body)}
 	r.head = append(r.head, "\r\nUser-Agent: "+userAgent+"\r\nContent-Type: application/json\r\nContent-Length: "...)
 	r.head = strconv.AppendInt(r.head, int64(len(body)), 10)
 	r.head = append(r.head, "\r\nWebhook-Id: msg_"...)

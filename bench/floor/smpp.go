@@ -78,7 +78,7 @@ func (x *texter) run(ctx context.Context) (Result, error) {
 	x.window = make(chan struct{}, x.Window)
 	x.tally.watch.start()
 	x.start = time.Now()
-	conn, err := connect(fmt.Sprintf("127.0.0.1:%d", x.Port))
+	conn, err := new(Socket).connect(fmt.Sprintf("127.0.0.1:%d", x.Port))
 	if err != nil {
 		return Result{}, err
 	}

@@ -84,7 +84,7 @@ func (p *post) run(ctx context.Context) (Result, error) {
 
 // carry sends mails over one connection until there are none left.
 func (p *post) carry(ctx context.Context, t *tally, next *atomic.Int64) error {
-	conn, err := connect(p.Address)
+	conn, err := new(Socket).connect(p.Address)
 	if err != nil {
 		return err
 	}

@@ -37,9 +37,11 @@ type engineOptions struct {
 	tuning Tuning
 }
 
-// Tuning is what somebody changes about an engine to see what comes of it. The zero
-// value changes nothing.
+// Tuning is what somebody changes about an engine or a floor to see what comes of it.
+// The zero value changes nothing.
 type Tuning struct {
+	// Floor is added to the flags of floors for webhooks. All else is the engine's.
+	Floor []string `json:",omitempty"`
 	// Env is added to its environment, and wins over its configuration file.
 	Env []string
 	// Files is its limit of open files, soft and hard; 0 is that of this process.

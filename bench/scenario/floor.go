@@ -114,6 +114,7 @@ func (w webhookFloor) floor() Floor {
 		}
 		defer func() { err = errors.Join(err, far.close()) }()
 		args := append([]string{w.kind, "--port", strconv.Itoa(r.port)}, w.args(size)...)
+		args = append(args, r.Tuning.Floor...)
 		if far.ca != "" {
 			args = append(args, "--ca", far.ca)
 		}

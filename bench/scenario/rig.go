@@ -30,7 +30,7 @@ type Rig struct {
 	Environ []string
 	// Progress shows how far the work is; each text replaces the one before.
 	Progress func(text string)
-	// Tuning is what is different about the engines that are measured.
+	// Tuning is what is different about the engines or floors that are measured.
 	Tuning Tuning
 
 	port   int // of all sinks, so that data with their addresses can be used again

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/tocsin/tocsin/bench/result"
@@ -39,43 +40,62 @@ func (b *Bench) Measure(ctx context.Context, t Trial) (*result.Measurement, erro
 
 // here runs a trial with the network that this process has.
 func (b *Bench) here(ctx context.Context, t Trial) (*result.Measurement, error) {
-	for i := range b.Scenarios {
-		s := &b.Scenarios[i]
-		if s.ID != t.Scenario {
-			continue
-		}
-		b.Rig.Tuning = t.Tuning
-		defer func() { b.Rig.Tuning = scenario.Tuning{} }()
-		log := filepath.Join(b.Rig.Logs, "engine.log")
-		before := size(log)
-		if t.Again {
-			if _, err := s.Engine(ctx, b.Rig, t.Size); err != nil {
-				return nil, fmt.Errorf("the first time: %w", err)
-			}
-			select {
-			case <-time.After(restart):
-			case <-ctx.Done():
-				return nil, ctx.Err()
-			}
-		}
-		found, err := s.Engine(ctx, b.Rig, t.Size)
-		if err != nil {
-			return nil, err
-		}
-		m := found[t.Result]
-		if m == nil {
-			return nil, fmt.Errorf("%s has no result %s", t.Scenario, t.Result)
-		}
-		said, err := since(log, before)
-		if err != nil {
-			return nil, fmt.Errorf("log of the engine: %w", err)
-		}
-		if n := bytes.Count(said, []byte("too many open files")); n > 0 {
-			m.More[emfile] = float64(n)
-		}
-		return m, nil
+	work, err := b.work(t)
+	if err != nil {
+		return nil, err
 	}
-	return nil, fmt.Errorf("there is no scenario %s", t.Scenario)
+	b.Rig.Tuning = t.Tuning
+	defer func() { b.Rig.Tuning = scenario.Tuning{} }()
+	log := filepath.Join(b.Rig.Logs, "engine.log")
+	before := size(log)
+	if t.Again {
+		if _, err := work(ctx, b.Rig, t.Size); err != nil {
+			return nil, fmt.Errorf("the first time: %w", err)
+		}
+		select {
+		case <-time.After(restart):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	m, err := work(ctx, b.Rig, t.Size)
+	if err != nil || t.Floor != "" {
+		return m, err
+	}
+	said, err := since(log, before)
+	if err != nil {
+		return nil, fmt.Errorf("log of the engine: %w", err)
+	}
+	if n := bytes.Count(said, []byte("too many open files")); n > 0 {
+		m.More[emfile] = float64(n)
+	}
+	return m, nil
+}
+
+// work returns what does the work of a trial once.
+func (b *Bench) work(t Trial) (func(context.Context, *scenario.Rig, scenario.Size) (*result.Measurement, error), error) {
+	at := slices.IndexFunc(b.Scenarios, func(s scenario.Scenario) bool { return s.ID == t.Scenario })
+	if at < 0 {
+		return nil, fmt.Errorf("there is no scenario %s", t.Scenario)
+	}
+	s := &b.Scenarios[at]
+	if t.Floor == "" {
+		return func(ctx context.Context, r *scenario.Rig, size scenario.Size) (*result.Measurement, error) {
+			found, err := s.Engine(ctx, r, size)
+			if err == nil && found[t.Result] == nil {
+				err = fmt.Errorf("%s has no result %s", t.Scenario, t.Result)
+			}
+			return found[t.Result], err
+		}, nil
+	}
+	for _, r := range s.Results {
+		for _, f := range r.Floors {
+			if r.ID == t.Result && f.Name == t.Floor {
+				return f.Run, nil
+			}
+		}
+	}
+	return nil, fmt.Errorf("%s has no floor %s of a result %s", t.Scenario, t.Floor, t.Result)
 }
 
 func size(file string) int64 {

@@ -49,6 +49,26 @@ func TestATinySweepEndToEnd(t *testing.T) {
 	}
 }
 
+// TestATrialOfAFloor has no engine at all, and flags that reach the floor.
+func TestATrialOfAFloor(t *testing.T) {
+	b := newBench(t, "/bin/false")
+	trial := Trial{Scenario: "w2", Result: "w2", Floor: "raw", Size: scenario.Size{Targets: 20, Hosts: 20, Updates: 2}}
+	for _, v := range writes().Values {
+		asked := (&Sweep{Trial: trial}).trial(&v)
+		if m, err := b.Measure(t.Context(), asked); err != nil || m.Deliveries != 40 || m.PerS <= 0 || m.PeakRSSMB <= 0 {
+			t.Errorf("%s: %+v, %v", v.Name, m, err)
+		}
+	}
+	odd := (&Sweep{Trial: trial}).trial(new(flags("odd", "--early")))
+	if _, err := b.Measure(t.Context(), odd); err == nil || !strings.Contains(err.Error(), "--source") {
+		t.Errorf("the flag did not arrive: %v", err)
+	}
+	trial.Floor = "fasthttp"
+	if _, err := b.Measure(t.Context(), trial); err == nil || !strings.Contains(err.Error(), "no floor fasthttp") {
+		t.Errorf("a floor that w2 doesn't have: %v", err)
+	}
+}
+
 // TestTheEdgeOfOpenFiles gives an engine fewer files than requests: they wait, and none
 // fails.
 func TestTheEdgeOfOpenFiles(t *testing.T) {

@@ -16,14 +16,15 @@ import (
 	"github.com/alecthomas/kong"
 	"go.uber.org/goleak"
 
+	"github.com/tocsin/tocsin/bench/floor"
 	"github.com/tocsin/tocsin/bench/scenario"
 	"github.com/tocsin/tocsin/bench/sink"
 )
 
-// TestMain makes the test binary the sink, the process of a trial, and one that looks at
+// TestMain makes the test binary the sink, the floors, the process of a trial, and one that looks at
 // the network it has.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && slices.Contains([]string{"sink", "trial", "inside"}, os.Args[1]) {
+	if len(os.Args) > 1 && slices.Contains([]string{"sink", "floor", "trial", "inside"}, os.Args[1]) {
 		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 		defer stop()
 		if err := program(ctx, os.Args[1:]); err != nil {
@@ -40,8 +41,9 @@ func program(ctx context.Context, args []string) error {
 		return inside()
 	}
 	var commands struct {
-		Sink  sink.Command `cmd:""`
-		Trial TrialCommand `cmd:""`
+		Sink  sink.Command   `cmd:""`
+		Floor floor.Commands `cmd:""`
+		Trial TrialCommand   `cmd:""`
 	}
 	parser, err := kong.New(&commands, kong.BindTo(ctx, (*context.Context)(nil)), kong.BindTo(os.Stdin, (*io.Reader)(nil)), kong.BindTo(os.Stdout, (*io.Writer)(nil)))
 	if err != nil {

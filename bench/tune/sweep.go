@@ -40,10 +40,13 @@ type Value struct {
 // Trial is one measurement.
 type Trial struct {
 	// Scenario does the work, and Result names which of its results counts.
-	Scenario string        `json:"scenario"`
-	Result   string        `json:"result"`
-	Size     scenario.Size `json:"size"`
-	// Tuning is what is different about the engine.
+	Scenario string `json:"scenario"`
+	Result   string `json:"result"`
+	// Floor names the floor that does the work instead of the engine: for what the
+	// engine does always, and has no setting for.
+	Floor string        `json:"floor,omitempty"`
+	Size  scenario.Size `json:"size"`
+	// Tuning is what is different about the engine, or the floor.
 	Tuning scenario.Tuning `json:"tuning"`
 	// Kernel are settings as sysctl names them. If there are any, everything runs
 	// in a network namespace of its own.
@@ -64,6 +67,7 @@ type Setting struct {
 func (s *Sweep) trial(v *Value) Trial {
 	t := s.Trial
 	t.Tuning.Env = slices.Clone(t.Tuning.Env)
+	t.Tuning.Floor = slices.Clone(t.Tuning.Floor)
 	t.Kernel = slices.Clone(t.Kernel)
 	if v.Set != nil {
 		v.Set(&t)

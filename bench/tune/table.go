@@ -24,6 +24,10 @@ func Table(files int) []Sweep {
 		keyExchange(),
 		sources(),
 		sourcePorts(),
+		bindEarly(),
+		writes(),
+		lingerHosts(),
+		lingerPorts(),
 		portRange(),
 		reuse(),
 		buckets(),
@@ -37,9 +41,6 @@ func Table(files int) []Sweep {
 // NotSwept says what is no setting, and why.
 func NotSwept() []string {
 	return []string{
-		"not swept: one write for each request and TCP_NODELAY. The engine does both always; a request in two writes without it would wait for the peer's delayed acknowledgement, 40 ms or more, and nobody wants that setting",
-		"not swept: SO_LINGER. The engine ends idle connections in order, so that a TLS peer is told, and cuts (linger 0) only those whose exchange failed; to cut all of them could lose an answer",
-		"not swept: IP_BIND_ADDRESS_NO_PORT. It is set whenever egress.source is; without it each source address has as many connections as ports to all hosts together",
 		"not swept: the limit of requests under way. It follows from the limit of open files (open_files) and is no setting of its own",
 		"not swept: how long idle connections are kept, 75 s: longer than the pauses within an incident that are worth a connection, shorter than most servers keep theirs",
 	}

@@ -34,7 +34,9 @@ func TestTheTable(t *testing.T) {
 			t.Errorf("%s: its default %q is not tried", s.ID, s.Default)
 		}
 		known := slices.ContainsFunc(scenarios, func(c scenario.Scenario) bool {
-			return c.ID == s.Trial.Scenario && slices.ContainsFunc(c.Results, func(r scenario.Result) bool { return r.ID == s.Trial.Result })
+			return c.ID == s.Trial.Scenario && slices.ContainsFunc(c.Results, func(r scenario.Result) bool {
+				return r.ID == s.Trial.Result && (s.Trial.Floor == "" || slices.ContainsFunc(r.Floors, func(f scenario.Floor) bool { return f.Name == s.Trial.Floor }))
+			})
 		})
 		if !known {
 			t.Errorf("%s: there is no %s with a result %s", s.ID, s.Trial.Scenario, s.Trial.Result)

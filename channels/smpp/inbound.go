@@ -103,7 +103,7 @@ func sender(ton byte, addr string) (from string, national bool) {
 	switch {
 	case !digits.MatchString(number):
 		return "", false
-	case plus, ton == tonInternational, ton == tonUnknown && e164.MatchString(number):
+	case plus, ton == tonInternational, ton == tonUnknown && e164(number):
 		return "+" + number, false
 	}
 	return number, ton == tonNational || ton == tonUnknown && strings.HasPrefix(number, "0")
@@ -122,7 +122,7 @@ func (a *account) phone(in *inbound) string {
 		return in.from
 	}
 	number := a.country + strings.TrimPrefix(in.from, "0")
-	if !e164.MatchString(number) {
+	if !e164(number) {
 		return in.from
 	}
 	return "+" + number

@@ -107,6 +107,8 @@ func reason(err error) string {
 		return dialled.Detail
 	case errors.Is(err, egress.ErrBlocked):
 		return egress.ErrBlocked.Error()
+	case errors.Is(err, egress.ErrNoPort):
+		return egress.ErrNoPort.Error()
 	case errors.As(err, &refused):
 		return refused.Error()
 	case errors.As(err, &ended):

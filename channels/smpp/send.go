@@ -10,6 +10,7 @@ import (
 	"github.com/fiorix/go-smpp/smpp/pdu"
 
 	"github.com/tocsin/tocsin/channels"
+	"github.com/tocsin/tocsin/internal/egress"
 )
 
 // Cost returns the number of segments of a payload.
@@ -36,11 +37,10 @@ func (c *Channel) Send(ctx context.Context, m *channels.Message) channels.Result
 		return failed(channels.Temporary, "no smpp account of that name is configured")
 	}
 	number, plus := strings.CutPrefix(m.Address, "+")
-	if !plus || !e164.MatchString(number) {
+	if !plus || !e164(number) {
 		return failed(channels.Permanent, "the address is not a phone number in E.164 form")
 	}
-	timer := time.NewTimer(a.config.ResponseTimeout)
-	defer timer.Stop()
+	var timer *time.Timer
 	// Again if the bind ended, or a better one came, before anything was sent.
 	for ctx.Err() == nil {
 		chosen, err := a.pick(ctx)
@@ -48,11 +48,20 @@ func (c *Channel) Send(ctx context.Context, m *channels.Message) channels.Result
 		case err != nil:
 			return notSent
 		case chosen.session == nil:
+			if chosen.why == egress.ErrNoPort.Error() {
+				return failed(channels.NotSent, chosen.why)
+			}
 			r := failed(channels.Temporary, chosen.why)
 			r.NoConnection = true
 			return r
 		}
-		timer.Reset(a.config.ResponseTimeout) // the wait for a bind does not count
+		// The wait for a bind does not count.
+		if timer == nil {
+			timer = time.NewTimer(a.config.ResponseTimeout)
+			defer timer.Stop()
+		} else {
+			timer.Reset(a.config.ResponseTimeout)
+		}
 		x := exchange{choice: chosen, timer: timer, submits: a.submits(number, body, reference(m))}
 		if result, sent := x.run(ctx); sent {
 			return result

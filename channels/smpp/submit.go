@@ -2,14 +2,24 @@ package smpp
 
 import (
 	"encoding/binary"
-	"regexp"
 
 	"github.com/fiorix/go-smpp/smpp/pdu"
 	"github.com/fiorix/go-smpp/smpp/pdu/pdutlv"
 )
 
-// e164 is a number as destination_addr has it, without the + (ITU-T E.164).
-var e164 = regexp.MustCompile(`^[1-9][0-9]{6,14}$`)
+// e164 says whether a number is as destination_addr has it, without the + (ITU-T
+// E.164): 7 to 15 digits.
+func e164(number string) bool {
+	if len(number) < 7 || len(number) > 15 || number[0] == '0' {
+		return false
+	}
+	for i := range len(number) {
+		if number[i] < '0' || number[i] > '9' {
+			return false
+		}
+	}
+	return true
+}
 
 // Bits of esm_class (section 5.2.12).
 const (

@@ -155,3 +155,14 @@ func TestMessagePayload(t *testing.T) {
 		t.Errorf("the payload is %q; want %q", p.text, want)
 	}
 }
+
+func TestNumbers(t *testing.T) {
+	for number, want := range map[string]bool{
+		"1234567": true, "491511234567890": true, "123456": false, "1234567890123456": false, "": false,
+		"01234567": false, "12345a7": false, "1234567 ": false, "+1234567": false, "123456\n": false, "1234567\n": false, "１234567": false,
+	} {
+		if e164(number) != want {
+			t.Errorf("%q: %v", number, !want)
+		}
+	}
+}

@@ -78,6 +78,9 @@ func (r *relay) open(ctx context.Context) (*session, channels.Result) {
 		if ctx.Err() != nil {
 			return nil, notSent
 		}
+		if errors.Is(err, egress.ErrNoPort) {
+			return nil, channels.Result{Class: channels.NotSent, Detail: egress.ErrNoPort.Error()}
+		}
 		if failed, ok := errors.AsType[*egress.Error](err); ok {
 			return nil, noConnection(failed.Detail)
 		}

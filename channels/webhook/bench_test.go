@@ -53,7 +53,7 @@ func BenchmarkRender(b *testing.B) {
 // BenchmarkSign is the signature of a delivery, and most of what it costs;
 // BenchmarkRequest is all of the request, signature included.
 func BenchmarkSign(b *testing.B) {
-	d, m := new(drafts).get(), benchMessage(b, new(Channel), "")
+	d, m := newDrafts("Tocsin/1").get(), benchMessage(b, new(Channel), "")
 	body := m.Payload.(*payload).json
 	stamp, into := []byte("1795237981"), make([]byte, 0, 128)
 	b.SetBytes(int64(len(body)))
@@ -66,11 +66,11 @@ func BenchmarkSign(b *testing.B) {
 }
 
 func BenchmarkRequest(b *testing.B) {
-	d, m, now := new(drafts).get(), benchMessage(b, new(Channel), ""), time.Now()
+	d, m, now := newDrafts("Tocsin/1").get(), benchMessage(b, new(Channel), ""), time.Now()
 	url := egress.URL{Authority: "hooks.example.com", Path: "/hooks/tocsin?team=7"}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := d.write(m, url, m.Payload.(*payload).json, "Tocsin/1", now); err != nil {
+		if _, err := d.write(m, &url, m.Payload.(*payload).json, now); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -63,7 +63,9 @@ func TestDocumentedResults(t *testing.T) {
 		"SSH-2.0-OpenSSH_9.9\r\n", "HTTP/1.1 099 Odd\r\n", "HTTP/1.1 100 Continue\r\n\x00", strings.Repeat("HTTP/1.1 100 Continue\r\n\r\n", 9),
 	} {
 		r := &reader{buf: bufio.NewReader(strings.NewReader(answer))}
-		made = append(made, (&exchange{channel: newChannel(t, nil)}).judge(r.read(nil)))
+		x := &exchange{channel: newChannel(t, nil)}
+		x.judge(r.read(nil))
+		made = append(made, x.result)
 	}
 	c := newChannel(t, nil)
 	for _, change := range []func(*channels.Message){
@@ -117,9 +119,8 @@ func TestDocumentedRequest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var d drafts
 	m := &channels.Message{ID: "msg_01234567890123456789012345", Secrets: []string{secretA}}
-	wire, err := d.get().write(m, url, rendered.(*payload).json, Defaults("1.2.3").UserAgent, sampleUpdate().AcceptedAt.Add(time.Second))
+	wire, err := newDrafts(Defaults("1.2.3").UserAgent).get().write(m, &url, rendered.(*payload).json, sampleUpdate().AcceptedAt.Add(time.Second))
 	if err != nil {
 		t.Fatal(err)
 	}

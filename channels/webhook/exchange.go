@@ -6,22 +6,23 @@ import (
 	"io"
 	"net"
 	"os"
+	"time"
 
 	"github.com/tocsin/tocsin/channels"
 	"github.com/tocsin/tocsin/internal/egress"
 )
 
 // exchange is one message on its way; it runs on one connection, or on two if the
-// first was stale.
+// first was stale. What it knows is in here and not on the stack: thousands of senders
+// each have one, and where it outgrows 4 KiB, copying it costs more than parsing an
+// answer.
 type exchange struct {
 	channel *Channel
 	message *channels.Message
 	url     egress.URL
 	body    []byte
-}
 
-// outcome is what one exchange came to.
-type outcome struct {
+	// What it came to.
 	result channels.Result
 	// answered is false if the peer said nothing that could be understood.
 	answered bool
@@ -32,60 +33,149 @@ type outcome struct {
 	stale bool
 }
 
+// prepare reads what the message has to say and reports whether it can be sent.
+func (x *exchange) prepare() bool {
+	url, err := x.channel.dialer.Policy.CheckURL(x.message.Address)
+	if err != nil {
+		if errors.Is(err, egress.ErrBlocked) {
+			err = egress.ErrBlocked
+		}
+		x.result = permanent(err.Error())
+		return false
+	}
+	body, ok := x.message.Payload.(*payload)
+	if !ok {
+		x.result = permanent("the payload was not rendered by the webhook channel")
+		return false
+	}
+	x.url, x.body = url, body.json
+	return true
+}
+
+// send takes a connection, or two, and sets the result.
+func (x *exchange) send(ctx context.Context) {
+	if !x.prepare() {
+		return
+	}
+	c := x.channel
+	connect, timeout := c.config.ConnectTimeout, c.config.Timeout
+	if c.config.Hosts != nil {
+		connect, timeout = c.config.Hosts(x.message.Provider)
+	}
+	if conn := c.idle.take(x.url.Endpoint, timeout); conn != nil {
+		if x.run(ctx, conn); !x.stale {
+			return
+		}
+	}
+	if ctx.Err() != nil {
+		x.result = notSent
+		return
+	}
+	dialled, err := c.dialer.Dial(ctx, x.url.Endpoint, connect)
+	if errors.Is(err, egress.ErrNoPort) {
+		x.waitForPort(ctx, connect, timeout)
+		return
+	}
+	if err != nil {
+		x.result = dialFailed(ctx, err)
+		return
+	}
+	x.run(ctx, c.idle.adopt(x.url.Endpoint, dialled, timeout))
+}
+
+// portPause is how long a send without a local port waits before it looks again.
+const portPause = 50 * time.Millisecond
+
+// waitForPort goes on where no local port was left: those that have one are done with
+// it at some time, and leave a connection.
+func (x *exchange) waitForPort(ctx context.Context, connect, timeout time.Duration) {
+	c := x.channel
+	for begun := time.Now(); time.Since(begun) < connect && pause(ctx, portPause); {
+		if conn := c.idle.take(x.url.Endpoint, timeout); conn != nil {
+			if x.run(ctx, conn); !x.stale {
+				return
+			}
+		}
+		dialled, err := c.dialer.Dial(ctx, x.url.Endpoint, connect)
+		if err == nil {
+			x.run(ctx, c.idle.adopt(x.url.Endpoint, dialled, timeout))
+			return
+		}
+		if !errors.Is(err, egress.ErrNoPort) {
+			x.result = dialFailed(ctx, err)
+			return
+		}
+	}
+	x.result = channels.Result{Class: channels.NotSent, Detail: egress.ErrNoPort.Error()}
+}
+
+// pause waits and says whether ctx is still going on.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
 // run writes the request, reads the answer and gives the connection back.
-func (x *exchange) run(ctx context.Context, c *conn) (result channels.Result, stale bool) {
+func (x *exchange) run(ctx context.Context, c *conn) {
+	x.answered, x.keep, x.stale = false, false, false
 	if ctx.Err() != nil {
 		x.channel.idle.drop(c)
-		return notSent, false
+		x.result = notSent
+		return
 	}
-	stop := context.AfterFunc(ctx, c.abort)
-	out := x.talk(c)
-	whole := stop()
+	x.channel.cuts.add(ctx, c)
+	x.talk(c)
+	whole := x.channel.cuts.remove(c)
 	switch {
-	case !whole || !out.answered:
+	case !whole || !x.answered:
 		c.Abort()
 		x.channel.idle.drop(c)
-	case out.keep:
+	case x.keep:
 		x.channel.idle.put(c)
 	default:
 		x.channel.idle.drop(c)
 	}
-	if !whole && !out.answered {
-		return temporary("stopped while it waited for the answer"), false
+	if !whole && !x.answered {
+		x.stale = false
+		x.result = temporary("stopped while it waited for the answer")
 	}
-	return out.result, out.stale
 }
 
 // talk does what run says, but for the connection.
-func (x *exchange) talk(c *conn) outcome {
+func (x *exchange) talk(c *conn) {
 	made, err := x.write(c)
 	if !made {
-		return outcome{result: permanent(err.Error()), answered: true, keep: true}
+		x.result, x.answered, x.keep = permanent(err.Error()), true, true
+		return
 	}
 	// A peer that refuses a request early answers and closes: look for its answer
 	// even if the write failed, unless the time is over.
 	if !errors.Is(err, os.ErrDeadlineExceeded) {
 		awaited := c.await()
 		if awaited == nil {
-			out := x.answer(c)
-			out.keep = out.keep && err == nil
-			return out
+			x.answer(c)
+			x.keep = x.keep && err == nil
+			return
 		}
 		if err == nil {
 			err = awaited
 		}
 	}
-	if c.reused && egress.ClosedByPeer(err) {
-		return outcome{stale: true}
-	}
-	return outcome{result: temporary(silence(err))}
+	x.stale = c.reused && egress.ClosedByPeer(err)
+	x.result = temporary(silence(err))
 }
 
 // write sends the request in one piece. made is false if there is none to send.
 func (x *exchange) write(c *conn) (made bool, err error) {
 	d := x.channel.drafts.get()
 	defer x.channel.drafts.put(d)
-	wire, err := d.write(x.message, x.url, x.body, x.channel.config.UserAgent, x.channel.config.Clock())
+	wire, err := d.write(x.message, &x.url, x.body, x.channel.config.Clock())
 	if err != nil {
 		return false, err
 	}
@@ -97,15 +187,13 @@ func (x *exchange) write(c *conn) (made bool, err error) {
 }
 
 // answer reads the reply that has begun to come.
-func (x *exchange) answer(c *conn) outcome {
+func (x *exchange) answer(c *conn) {
 	r := x.channel.readers.get(c)
-	defer x.channel.readers.put(r)
 	reply := r.read(c)
-	return outcome{
-		result:   x.judge(reply),
-		answered: reply.status != 0,
-		keep:     reply.clean && len(c.unread) == 0,
-	}
+	x.judge(reply)
+	x.answered = reply.status != 0
+	x.keep = reply.clean && len(c.unread) == 0
+	x.channel.readers.put(r)
 }
 
 func temporary(detail string) channels.Result {

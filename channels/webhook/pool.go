@@ -31,7 +31,8 @@ type host struct {
 type conn struct {
 	*egress.Conn
 	host    *host
-	abort   func() // Conn.Abort, made once
+	cut     *cut // that aborts it, nil if none does
+	cutAt   int  // its place there
 	idle    egress.Idle
 	evicted bool // guarded by the pool's lock
 	// deadline is that of the exchange.
@@ -75,7 +76,7 @@ func newPool(perHost int, budget *egress.Budget) *pool {
 
 // adopt makes a dialled connection one of the host's and begins an exchange.
 func (p *pool) adopt(e egress.Endpoint, dialled *egress.Conn, timeout time.Duration) *conn {
-	c := &conn{Conn: dialled, abort: dialled.Abort}
+	c := &conn{Conn: dialled}
 	c.idle.Evict = func() { p.evict(c) }
 	p.mu.Lock()
 	c.host = p.hosts[e]

@@ -26,7 +26,7 @@ const (
 	maxInterim = 8
 )
 
-// reply is what a peer answered. Its slices are the reader's.
+// reply is what a peer answered. Its slices are the reader's, as it is itself.
 type reply struct {
 	// status is 0 if there was none; then problem says why.
 	status     int
@@ -42,6 +42,7 @@ type reply struct {
 
 // reader reads one reply (RFC 9112).
 type reader struct {
+	reply reply
 	buf   *bufio.Reader
 	head  fasthttp.ResponseHeader
 	exact io.LimitedReader
@@ -64,28 +65,33 @@ func (r *readers) get(from io.Reader) *reader {
 func (r *readers) put(done *reader) {
 	done.buf.Reset(nil)
 	done.exact.R = nil
+	done.reply = reply{}
 	r.pool.Put(done)
 }
 
-// read takes one reply off c, interim ones before it included.
-func (r *reader) read(c *conn) reply {
+// read takes one reply off c, interim ones before it included. It is the reader's.
+func (r *reader) read(c *conn) *reply {
 	for range maxInterim + 1 {
 		status, problem := peekStatus(r.buf)
 		if status == 0 {
-			return reply{problem: problem}
+			r.reply.problem = problem
+			return &r.reply
 		}
 		rest, err := r.readHead()
 		if status >= 200 || status == fasthttp.StatusSwitchingProtocols {
-			if err != nil {
-				return reply{status: status}
+			r.reply.status = status
+			if err == nil {
+				r.finish(c, rest)
 			}
-			return r.finish(c, rest, status)
+			return &r.reply
 		}
 		if err != nil || rest != r.buf {
-			return reply{problem: "the answer ended after an interim one"}
+			r.reply.problem = "the answer ended after an interim one"
+			return &r.reply
 		}
 	}
-	return reply{problem: "too many interim (1xx) answers"}
+	r.reply.problem = "too many interim (1xx) answers"
+	return &r.reply
 }
 
 // peekStatus reads the status of "HTTP/1.x 200 " without taking it. Answers are
@@ -121,8 +127,10 @@ func (r *reader) readHead() (*bufio.Reader, error) {
 	return large, r.head.Read(large)
 }
 
-func (r *reader) finish(c *conn, from *bufio.Reader, status int) reply {
-	out := reply{status: status, retryAfter: r.head.Peek(fasthttp.HeaderRetryAfter)}
+// finish completes the reply whose head was read.
+func (r *reader) finish(c *conn, from *bufio.Reader) {
+	status := r.reply.status
+	r.reply.retryAfter = r.head.Peek(fasthttp.HeaderRetryAfter)
 	ok := status/100 == 2
 	length := r.head.ContentLength()
 	if status == fasthttp.StatusNoContent || status == fasthttp.StatusNotModified {
@@ -131,24 +139,24 @@ func (r *reader) finish(c *conn, from *bufio.Reader, status int) reply {
 	reusable := !r.head.ConnectionClose() && !closes(r.head.Peek(fasthttp.HeaderConnection)) &&
 		length > -2 && length <= maxBody
 	if ok && !reusable {
-		return out
+		return
 	}
 	limit := maxBody
 	if !reusable {
 		limit = maxWords
 	}
-	complete := r.readBody(c, from, length, limit, &out)
-	out.clean = reusable && complete && from.Buffered() == 0 && r.buf.Buffered() == 0
+	complete := r.readBody(c, from, length, limit)
+	r.reply.clean = reusable && complete && from.Buffered() == 0 && r.buf.Buffered() == 0
 	if len(r.head.ContentEncoding()) > 0 {
-		out.words = nil // never decompressed
+		r.reply.words = nil // never decompressed
 	}
-	return out
 }
 
 // readBody reads a body of the given length (as fasthttp has it: -1 chunked, -2 up
 // to the end of the connection) up to limit and reports whether that was all. It
 // keeps the words of a failure.
-func (r *reader) readBody(c *conn, from *bufio.Reader, length, limit int, out *reply) bool {
+func (r *reader) readBody(c *conn, from *bufio.Reader, length, limit int) bool {
+	out := &r.reply
 	if length > from.Buffered() || length < 0 {
 		if soon := time.Now().Add(bodyTime); soon.Before(c.deadline) && c.SetReadDeadline(soon) != nil {
 			return false

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/valyala/fasthttp"
+
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
 	"github.com/tocsin/tocsin/channels"
@@ -135,6 +137,45 @@ func TestMessagesThatCannotBeSent(t *testing.T) {
 	}
 	if len(received) != 0 {
 		t.Errorf("%d requests were sent", len(received))
+	}
+}
+
+// TestHeadsAreFasthttps has fasthttp write single heads, and compares.
+func TestHeadsAreFasthttps(t *testing.T) {
+	const agent = "Tocsin/1 (+https://example.com)"
+	d, now, secrets := newDrafts(agent), time.Now(), []string{secretA, secretB}
+	url := &egress.URL{Authority: "Hooks.example.com:8443", Path: "/a//b/../c%2Fd?k=v&k=%20w"}
+	for _, body := range []string{"", "{}", strings.Repeat("x", 100_000), "{}"} {
+		for n := range len(secrets) + 1 {
+			m := &channels.Message{ID: "msg_1", Secrets: secrets[:n]}
+			draft := d.get()
+			got, err := draft.write(m, url, []byte(body), now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			stamp := strconv.FormatInt(now.Unix(), 10)
+			var h fasthttp.RequestHeader
+			h.SetMethod("POST")
+			h.SetRequestURI(url.Path)
+			h.SetHost(url.Authority)
+			h.SetUserAgent(agent)
+			h.SetContentType("application/json")
+			h.SetContentLength(len(body))
+			h.Set("Webhook-Id", m.ID)
+			h.Set("Webhook-Timestamp", stamp)
+			if n > 0 {
+				s := &signer{sha: sha256.New()}
+				signed, err := s.sign(nil, m.Secrets, m.ID, []byte(stamp), []byte(body))
+				if err != nil {
+					t.Fatal(err)
+				}
+				h.SetBytesV("Webhook-Signature", signed)
+			}
+			if want := h.String() + body; string(got) != want {
+				t.Errorf("%d secrets, %d bytes: %.400q; want %.400q", n, len(body), got, want)
+			}
+			d.put(draft)
+		}
 	}
 }
 

@@ -9,17 +9,23 @@ import (
 )
 
 // judge puts a reply into its class.
-func (x *exchange) judge(r reply) channels.Result {
-	if r.status == 0 {
-		return temporary(r.problem)
+func (x *exchange) judge(r *reply) {
+	switch {
+	case r.status == 0:
+		x.result = temporary(r.problem)
+	case r.status/100 == 2:
+		x.result = channels.Result{Class: channels.Delivered}
+	default:
+		x.refused(r)
 	}
+}
+
+// refused puts a reply into its class that is no 2xx.
+func (x *exchange) refused(r *reply) {
 	pause := retryAfter(r.retryAfter, x.channel.config.Clock())
-	result := channels.Result{Class: classOf(r.status, pause)}
-	if result.Class == channels.Delivered {
-		return result
-	}
-	if result.Class == channels.Throttled {
-		result.RetryAfter = pause
+	x.result = channels.Result{Class: classOf(r.status, pause)}
+	if x.result.Class == channels.Throttled {
+		x.result.RetryAfter = pause
 	}
 	cause := "http " + strconv.Itoa(r.status)
 	switch {
@@ -30,8 +36,7 @@ func (x *exchange) judge(r reply) channels.Result {
 	case r.status/100 == 3:
 		cause += ": redirects are not followed"
 	}
-	result.Detail = detail(cause, channels.Words{Text: r.words, More: r.more || len(r.words) == maxWords}, x.message.Secrets, x.url)
-	return result
+	x.result.Detail = detail(cause, channels.Words{Text: r.words, More: r.more || len(r.words) == maxWords}, x.message.Secrets, x.url)
 }
 
 // classOf decides by the status; pause is what a valid Retry-After asked for, or 0.

@@ -17,6 +17,7 @@ package webhook
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/tocsin/tocsin/channels"
@@ -59,8 +60,11 @@ type Channel struct {
 	config  Config
 	dialer  *egress.Dialer
 	idle    *pool
-	drafts  drafts
+	cuts    cuts
+	drafts  *drafts
 	readers readers
+	// exchanges are those that are over, for the next.
+	exchanges sync.Pool
 }
 
 var (
@@ -71,7 +75,7 @@ var (
 // New returns a channel that connects by dialer, whose policy it applies to every
 // address. All fields of config must be set.
 func New(config Config, dialer *egress.Dialer) *Channel {
-	return &Channel{config: config, dialer: dialer, idle: newPool(config.IdlePerHost, dialer.Budget)}
+	return &Channel{config: config, dialer: dialer, drafts: newDrafts(config.UserAgent), idle: newPool(config.IdlePerHost, dialer.Budget)}
 }
 
 // TellsWritten implements [channels.Teller].
@@ -79,6 +83,7 @@ func (c *Channel) TellsWritten() {}
 
 // Close closes the idle connections.
 func (c *Channel) Close() error {
+	c.cuts.close()
 	c.idle.close()
 	return nil
 }
@@ -87,35 +92,15 @@ func (c *Channel) Close() error {
 // before a byte of the answer came is replaced by a new one, once; the peer's
 // server had given it up, and this says nothing about the peer.
 func (c *Channel) Send(ctx context.Context, m *channels.Message) channels.Result {
-	url, err := c.dialer.Policy.CheckURL(m.Address)
-	if err != nil {
-		if errors.Is(err, egress.ErrBlocked) {
-			err = egress.ErrBlocked
-		}
-		return permanent(err.Error())
+	x, kept := c.exchanges.Get().(*exchange)
+	if !kept {
+		x = new(exchange)
 	}
-	body, ok := m.Payload.(*payload)
-	if !ok {
-		return permanent("the payload was not rendered by the webhook channel")
-	}
-	x := exchange{channel: c, message: m, url: url, body: body.json}
-	connect, timeout := c.config.ConnectTimeout, c.config.Timeout
-	if c.config.Hosts != nil {
-		connect, timeout = c.config.Hosts(m.Provider)
-	}
-	if conn := c.idle.take(url.Endpoint, timeout); conn != nil {
-		if result, stale := x.run(ctx, conn); !stale {
-			return result
-		}
-	}
-	if ctx.Err() != nil {
-		return notSent
-	}
-	dialled, err := c.dialer.Dial(ctx, url.Endpoint, connect)
-	if err != nil {
-		return dialFailed(ctx, err)
-	}
-	result, _ := x.run(ctx, c.idle.adopt(url.Endpoint, dialled, timeout))
+	x.channel, x.message = c, m
+	x.send(ctx)
+	result := x.result
+	*x = exchange{} // it must hold on to nobody's message
+	c.exchanges.Put(x)
 	return result
 }
 

@@ -76,7 +76,7 @@ func TestDocumentedMetrics(t *testing.T) {
 
 // TestDocumentedConfigurations loads every configuration that people may copy.
 func TestDocumentedConfigurations(t *testing.T) {
-	environ := []string{"AMQP_PASSWORD=secret"}
+	environ := append([]string{"AMQP_PASSWORD=secret", "GRAFANA_TOKEN=grafana-token-0123456789"}, senderKeys...)
 	readme := slices.DeleteFunc(fences(readDoc(t, "README.md")), func(f fence) bool { return f.language != "yaml" })
 	if len(readme) != 1 {
 		t.Fatalf("the README has %d configurations, not 1", len(readme))

@@ -84,16 +84,19 @@ type docsEngine struct {
 	environ []string
 }
 
+// senderKeys are what the sources of docs/intake.md show.
+var senderKeys = []string{"PAGERDUTY_KEY=pagerduty-key-0123456789", "STATUSPAGE_KEY=statuspage-key-0123456789", "KUMA_TOKEN=kuma-token-0123456789"}
+
 // startDocsEngine starts an engine whose webhooks reach nothing but the address
-// given, if any.
-func startDocsEngine(t *testing.T, reachable string) *docsEngine {
+// given, if any, and which has more in its configuration.
+func startDocsEngine(t *testing.T, reachable string, more ...string) *docsEngine {
 	t.Helper()
 	for _, tool := range []string{"bash", "curl"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			t.Skip("the documentation's commands need " + tool)
 		}
 	}
-	e := &docsEngine{folder: t.TempDir(), environ: []string{runVariable + "=1", "NO_PROXY=*"}}
+	e := &docsEngine{folder: t.TempDir(), environ: append([]string{runVariable + "=1", "NO_PROXY=*"}, senderKeys...)}
 	for _, entry := range os.Environ() {
 		if !strings.HasPrefix(entry, "TOCSIN_") {
 			e.environ = append(e.environ, entry)
@@ -122,7 +125,7 @@ func startDocsEngine(t *testing.T, reachable string) *docsEngine {
 		rules = fmt.Sprintf("{allow: [%q], http: true}", reachable)
 	}
 	file := filepath.Join(e.folder, "tocsin.yaml")
-	text := fmt.Sprintf("listen: %s\ndata: %q\negress: %s\n", address, filepath.Join(e.folder, "data"), rules)
+	text := fmt.Sprintf("listen: %s\ndata: %q\negress: %s\n", address, filepath.Join(e.folder, "data"), rules) + strings.Join(more, "")
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -223,7 +226,15 @@ func TestReadmeCommands(t *testing.T) {
 // TestDocumentedRequests runs each curl of these documents; the answer that the
 // text shows next is the one that has to come.
 func TestDocumentedRequests(t *testing.T) {
-	e := startDocsEngine(t, "")
+	sources := "sources:\n"
+	for _, heading := range []string{"## PagerDuty", "## Atlassian Statuspage", "## Any other monitor"} {
+		text, ok := strings.CutPrefix(fencesOf(section(t, readDoc(t, "docs/intake.md"), heading), "yaml")[0], "sources:\n")
+		if !ok {
+			t.Fatalf("%s has no source", heading)
+		}
+		sources += text
+	}
+	e := startDocsEngine(t, "", sources)
 	all := slices.Concat(fences(readDoc(t, "docs/producers.md")), fences(readDoc(t, "docs/intake.md")), fences(readDoc(t, "docs/targets.md")))
 	tried := 0
 	for i, f := range all {
@@ -239,8 +250,8 @@ func TestDocumentedRequests(t *testing.T) {
 			t.Errorf("%s\nanswers\n%sand not\n%s", f.text, stdout, all[i+1].text)
 		}
 	}
-	if tried != 4 {
-		t.Errorf("%d curls were tried, want 4", tried)
+	if tried != 8 {
+		t.Errorf("%d curls were tried, want 8", tried)
 	}
 }
 

@@ -81,7 +81,7 @@ func doctorOptions(ctx context.Context, cfg *config.Config, timeout time.Duratio
 	budget := egress.NewBudget(probeConnections, idleTime)
 	resolving, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	dialer, err := newDialer(resolving, cfg, cfg.Listen, budget)
+	dialer, err := newDialer(resolving, cfg, cfg.Listen, budget, slog.New(slog.DiscardHandler))
 	if err != nil {
 		return doctor.Options{}, nil, err
 	}

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strconv"
@@ -99,7 +100,7 @@ func runEngine(ctx context.Context, cfg *config.Config, stderr io.Writer) (err e
 	// The way out, and what the public may read.
 	budget := egress.NewBudget(egress.BudgetOf(files), idleTime)
 	open.add("connections", func() error { budget.Close(); return nil })
-	dialer, err := newDialer(ctx, cfg, listener.Addr().String(), budget)
+	dialer, err := newDialer(ctx, cfg, listener.Addr().String(), budget, log)
 	if err != nil {
 		return err
 	}
@@ -133,16 +134,20 @@ func runEngine(ctx context.Context, cfg *config.Config, stderr io.Writer) (err e
 		depths, _ := queues.measure(context.Background()) // a queue in trouble has no figures
 		return telemetry.Snapshot{
 			Engine: engine.Snapshot(), Queues: depths, FDUsed: budget.Used(), FDBudget: budget.Limit(),
-			BrokerConnected: queues.connected(),
+			PortShortages: dialer.PortShortages(), BrokerConnected: queues.connected(),
 		}
 	})
 	alerts, err := senders.NewAlertmanager(cfg.Alerts.Mapping())
 	if err != nil {
 		return usageError(fmt.Errorf("alerts: %w", err))
 	}
+	own, err := cfg.Own()
+	if err != nil {
+		return usageError(err)
+	}
 	keeper := cases.New(ledger, queues, cases.Options{Rules: cfg.Lifecycle.Rules(), KeepAudit: cfg.Audit.Keep, Log: log})
 	control := gateway.New(gateway.Deps{
-		Intake: queues, Lifecycle: keeper, Alerts: alerts.Reports, Targets: feedTargets{ledger, published.Changed}, History: ledger, Engine: engine, Meter: metrics,
+		Intake: queues, Lifecycle: keeper, Alerts: alerts.Reports, PageOf: cfg.PageOf, Own: own, Targets: feedTargets{ledger, published.Changed}, History: ledger, Engine: engine, Meter: metrics,
 		CheckTarget: ways.checkTarget, Callers: callers, CheckCallback: producers.Check, Groups: ways.groups, Policy: ways.limits,
 		WebhookProvider: ways.webhookProvider,
 		Depths:          queues.measure, Metrics: metrics.Handler(), Log: log, Ended: metrics.Ended,
@@ -170,7 +175,7 @@ func runEngine(ctx context.Context, cfg *config.Config, stderr io.Writer) (err e
 		if err != nil {
 			running.end(unavailableError(fmt.Errorf("can't listen on %s: %w", cfg.PublicListen, err)))
 		} else {
-			running.run(ctx, "public listener", servePublic(guests, public, log))
+			running.run(ctx, "public listener", servePublic(guests, shelf, public, log))
 		}
 	}
 	log.Info("tocsin is ready", "version", version(), "listen", listener.Addr().String(), "data", cfg.Data,
@@ -232,7 +237,7 @@ func serveControl(server *http.Server, listener net.Listener) func(context.Conte
 }
 
 // servePublic does so for feeds and links.
-func servePublic(handler *public.Handler, listener net.Listener, log *slog.Logger) func(context.Context) error {
+func servePublic(handler *public.Handler, shelf *feeds.Shelf, listener net.Listener, log *slog.Logger) func(context.Context) error {
 	server := public.NewServer(handler, log)
 	return func(ctx context.Context) error {
 		stopped := make(chan error, 1)
@@ -241,7 +246,7 @@ func servePublic(handler *public.Handler, listener net.Listener, log *slog.Logge
 			defer cancel()
 			stopped <- server.ShutdownWithContext(patience)
 		})()
-		if err := server.Serve(feeds.Limit(listener)); err != nil {
+		if err := server.Serve(feeds.Direct(feeds.Limit(listener), shelf, server)); err != nil {
 			return err
 		}
 		return <-stopped
@@ -299,14 +304,14 @@ func (r *recaller) TargetsChanged(ids []int64) {
 }
 
 // newDialer makes the dialer of everything outbound; listen is where we listen.
-func newDialer(ctx context.Context, cfg *config.Config, listen string, budget *egress.Budget) (*egress.Dialer, error) {
+func newDialer(ctx context.Context, cfg *config.Config, listen string, budget *egress.Budget, log *slog.Logger) (*egress.Dialer, error) {
 	policy, err := egress.NewPolicy(egressRules(ctx, cfg, listen))
 	if err != nil {
 		return nil, usageError(fmt.Errorf("egress: %w", err))
 	}
 	return egress.NewDialer(egress.Config{
 		Policy: policy, Budget: budget, Gate: egress.NewGate(cfg.Egress.Gate, budget.Limit()/4), Source: cfg.Egress.Source,
-		Sessions: cfg.Egress.Sessions,
+		Sessions: cfg.Egress.Sessions, Log: log,
 	}), nil
 }
 
@@ -428,6 +433,7 @@ func dispatcherOptions(cfg *config.Config, ways *outlets, connections int) dispa
 	opt.MaxInFlight = connections
 	opt.LongestSend = ways.longestSend()
 	opt.MaxStarting = cfg.Egress.Gate // as many as may dial at once
+	opt.MaxFresh = 256 * runtime.GOMAXPROCS(0)
 	opt.Backoff = dispatcher.Backoff{Base: cfg.Retry.Base, Cap: cfg.Retry.Cap}
 	opt.ExpiresAfter = cfg.Retry.ExpiresAfter
 	opt.Policy = ways.limits

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -15,22 +16,48 @@ import (
 
 type parkedCommand struct {
 	List   parkedListCommand   `cmd:"" help:"List what was given up."`
-	Show   parkedShowCommand   `cmd:"" help:"Show one message."`
-	Return parkedReturnCommand `cmd:"" help:"Have messages tried again."`
+	Show   parkedShowCommand   `cmd:"" help:"Show one of them."`
+	Return parkedReturnCommand `cmd:"" help:"Have them tried again."`
 }
 
 // parkedPatience bounds each word with the broker.
 const parkedPatience = 15 * time.Second
 
-// look calls see for every parked message until it says stop.
-func (f *configFlags) look(ctx context.Context, p *program, see func(context.Context, *rabbitmq.Lot, *rabbitmq.Parked) (stop bool, err error)) error {
+// parkedFlags are a configuration's, and where its engine is.
+type parkedFlags struct {
+	configFlags
+	API string `name:"api" placeholder:"URL" help:"The engine's API, where it is not the configuration's listen. With a token set there, put the same into TOCSIN_TOKEN."`
+}
+
+// parked is something that was given up: a delivery in the ledger, or a message on the
+// broker.
+type parked struct {
+	id, from, why, what string
+	at                  time.Time
+	bytes               int // 0: not known
+	show                func(io.Writer)
+	back                func(context.Context) error
+}
+
+// look calls see for everything parked until it says stop.
+func (f *parkedFlags) look(ctx context.Context, p *program, see func(context.Context, *parked) (stop bool, err error)) error {
 	cfg, err := f.load(p)
 	if err != nil {
 		return err
 	}
-	if cfg.Queue == config.Embedded {
-		return usageError(errors.New("the embedded queue parks nothing; name the broker's with --queue or a configuration"))
+	stop, err := f.lookInLedger(ctx, p, cfg, see)
+	if cfg.Queue != config.Embedded && exitCode(ctx, err) == exitUnavailable {
+		// The broker's part can be seen, and mended, without an engine.
+		fmt.Fprintf(p.stderr, "deliveries that were given up are not among these: %v\n", err)
+		stop, err = false, nil
 	}
+	if stop || err != nil || cfg.Queue == config.Embedded {
+		return err
+	}
+	return lookOnBroker(ctx, cfg, see)
+}
+
+func lookOnBroker(ctx context.Context, cfg *config.Config, see func(context.Context, *parked) (stop bool, err error)) error {
 	opening, cancel := context.WithTimeout(ctx, parkedPatience)
 	defer cancel()
 	lot, err := rabbitmq.OpenLot(opening, rabbitmq.Options{URL: cfg.Queue, Deployment: cfg.Deployment})
@@ -46,36 +73,33 @@ func (f *configFlags) look(ctx context.Context, p *program, see func(context.Con
 		if !ok {
 			return nil
 		}
-		if stop, err := see(ctx, lot, m); stop || err != nil {
+		if stop, err := see(ctx, parkedMessage(lot, m)); stop || err != nil {
 			return err
 		}
 	}
 }
 
-type parkedListCommand struct {
-	configFlags
-}
-
-// Help is shown by --help.
-func (*parkedListCommand) Help() string {
-	return `With RabbitMQ, messages that no worker could read, or that came back from twenty workers that died, wait in the queue
-tocsin.parked: batches of deliveries, and events. The ledger still has the deliveries as open, until they expire.
-
-    tocsin parked list --config tocsin.yaml
-    tocsin parked return --config tocsin.yaml 3f9a1c0b77de
-
-WHY is the broker's word: rejected (unreadable for this build), delivery_limit (came back too often).`
-}
-
-// Run lists the messages.
-func (c *parkedListCommand) Run(ctx context.Context, p *program) error {
-	w := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "ID\tFROM\tWHY\tWHEN\tBYTES\tWHAT")
-	err := c.look(ctx, p, func(_ context.Context, _ *rabbitmq.Lot, m *rabbitmq.Parked) (bool, error) {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\n", m.ID, m.Queue, m.Reason, stamp(&m.At), len(m.Body), whatIsParked(m))
-		return false, nil
-	})
-	return errors.Join(err, w.Flush())
+func parkedMessage(lot *rabbitmq.Lot, m *rabbitmq.Parked) *parked {
+	what := whatIsParked(m)
+	return &parked{
+		id: m.ID, from: m.Queue, why: m.Reason, at: m.At, bytes: len(m.Body), what: what,
+		show: func(w io.Writer) {
+			b, err := queue.ParseBatch(m.Body)
+			if err != nil {
+				fmt.Fprintf(w, "%q\n", m.Body)
+				return
+			}
+			fmt.Fprintf(w, "%s, group %s\n", what, b.Group)
+			for _, d := range b.Deliveries {
+				fmt.Fprintf(w, "target %d, %d attempts\n", d.Target, d.Attempt)
+			}
+		},
+		back: func(ctx context.Context) error {
+			within, cancel := context.WithTimeout(ctx, parkedPatience)
+			defer cancel()
+			return lot.Return(within, m)
+		},
+	}
 }
 
 func whatIsParked(m *rabbitmq.Parked) string {
@@ -88,38 +112,60 @@ func whatIsParked(m *rabbitmq.Parked) string {
 	return "unreadable " + m.MessageID
 }
 
+type parkedListCommand struct {
+	parkedFlags
+}
+
+// Help is shown by --help.
+func (*parkedListCommand) Help() string {
+	return `What was given up, for somebody to look at. Deliveries that the engine died of when it sent them, again and again, are closed ` +
+		`in its ledger as dead; it is asked for them. With RabbitMQ, messages that no worker could read, or that came back from twenty workers ` +
+		`that died, wait in the queue tocsin.parked: batches of deliveries, and events. Their deliveries are open in the ledger, until they expire.
+
+    tocsin parked list --config tocsin.yaml
+    tocsin parked return --config tocsin.yaml 3f9a1c0b77de
+
+WHY is died, of a delivery, or the broker's word: rejected (unreadable for this build), delivery_limit (came back too often).`
+}
+
+// Run lists what is parked.
+func (c *parkedListCommand) Run(ctx context.Context, p *program) error {
+	w := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "ID\tFROM\tWHY\tWHEN\tBYTES\tWHAT")
+	err := c.look(ctx, p, func(_ context.Context, g *parked) (bool, error) {
+		bytes := "-"
+		if g.bytes > 0 {
+			bytes = fmt.Sprint(g.bytes)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", g.id, g.from, g.why, stamp(&g.at), bytes, g.what)
+		return false, nil
+	})
+	return errors.Join(err, w.Flush())
+}
+
 type parkedShowCommand struct {
-	configFlags
-	ID string `arg:"" help:"The message, as listed."`
+	parkedFlags
+	ID string `arg:"" help:"What to show, as listed."`
 }
 
 // Help is shown by --help.
 func (*parkedShowCommand) Help() string {
-	return `Shows an event as it came, and of a batch the targets it is for, without their addresses and secrets. It stays parked.
+	return `Shows an event as it came, of a batch the targets it is for, without their addresses and secrets, and of a delivery why it was
+given up. It stays parked.
 
     tocsin parked show --config tocsin.yaml 3f9a1c0b77de
 
 Exit code 1 if there is none by this ID.`
 }
 
-// Run shows one message.
+// Run shows one.
 func (c *parkedShowCommand) Run(ctx context.Context, p *program) error {
 	found := false
-	err := c.look(ctx, p, func(_ context.Context, _ *rabbitmq.Lot, m *rabbitmq.Parked) (bool, error) {
-		if m.ID != c.ID {
-			return false, nil
+	err := c.look(ctx, p, func(_ context.Context, g *parked) (bool, error) {
+		if found = g.id == c.ID; found {
+			g.show(p.stdout)
 		}
-		found = true
-		b, err := queue.ParseBatch(m.Body)
-		if err != nil {
-			fmt.Fprintf(p.stdout, "%q\n", m.Body)
-			return true, nil
-		}
-		fmt.Fprintf(p.stdout, "%s, group %s\n", whatIsParked(m), b.Group)
-		for _, d := range b.Deliveries {
-			fmt.Fprintf(p.stdout, "target %d, %d attempts\n", d.Target, d.Attempt)
-		}
-		return true, nil
+		return found, nil
 	})
 	if err == nil && !found {
 		err = fmt.Errorf("nothing is parked by the ID %q", c.ID)
@@ -128,41 +174,39 @@ func (c *parkedShowCommand) Run(ctx context.Context, p *program) error {
 }
 
 type parkedReturnCommand struct {
-	configFlags
+	parkedFlags
 	All bool     `help:"Return everything."`
-	IDs []string `arg:"" optional:"" name:"id" help:"The messages, as listed."`
+	IDs []string `arg:"" optional:"" name:"id" help:"What to return, as listed."`
 }
 
 // Help is shown by --help.
 func (*parkedReturnCommand) Help() string {
-	return `Puts messages back into the queue they come from, to be tried again. What has ended meanwhile is recognised and not sent.
-Do it once what kept them from being handled is mended: otherwise they come back.
+	return `Puts messages back into the queue they come from, and has deliveries of an incident's newest update sent again. What has ended
+meanwhile is recognised and not sent. Do it once what kept them from being handled is mended: otherwise they come back.
 
     tocsin parked return --config tocsin.yaml --all
 
-Exit code 1 if one of the IDs is not there.`
+Exit code 1 if one of the IDs is not there, or can't be tried again.`
 }
 
-// Run returns messages.
+// Run returns what was asked for.
 func (c *parkedReturnCommand) Run(ctx context.Context, p *program) error {
 	if c.All == (len(c.IDs) > 0) {
-		return usageError(errors.New("name the messages to return, or --all"))
+		return usageError(errors.New("name what to return, or --all"))
 	}
 	wanted := make(map[string]bool, len(c.IDs))
 	for _, id := range c.IDs {
 		wanted[id] = true
 	}
 	returned := 0
-	err := c.look(ctx, p, func(ctx context.Context, lot *rabbitmq.Lot, m *rabbitmq.Parked) (bool, error) {
-		if !c.All && !wanted[m.ID] {
+	err := c.look(ctx, p, func(ctx context.Context, g *parked) (bool, error) {
+		if !c.All && !wanted[g.id] {
 			return false, nil
 		}
-		within, cancel := context.WithTimeout(ctx, parkedPatience)
-		defer cancel()
-		if err := lot.Return(within, m); err != nil {
+		if err := g.back(ctx); err != nil {
 			return true, err
 		}
-		delete(wanted, m.ID)
+		delete(wanted, g.id)
 		returned++
 		return false, nil
 	})

@@ -17,7 +17,7 @@ import (
 // returned; what comes from elsewhere stays.
 func TestParked(t *testing.T) {
 	url := testenv.Vhost(t)
-	environ := []string{"TOCSIN_QUEUE=" + url, "TOCSIN_DATA=" + t.TempDir()}
+	environ := []string{"TOCSIN_QUEUE=" + url, "TOCSIN_DATA=" + t.TempDir(), "TOCSIN_LISTEN=" + freeAddr(t)} // where no engine is
 	if code, _, stderr := tocsin(t, t.Context(), "", environ, "parked", "list"); code != exitUnavailable || !strings.Contains(stderr, "has an engine") {
 		t.Errorf("without an engine: exit code %d\n%s", code, stderr)
 	}
@@ -101,9 +101,11 @@ func TestParked(t *testing.T) {
 			t.Errorf("parked %s: exit code %d, want %d and %q\n%s", args, code, exitFailed, want, stderr)
 		}
 	}
-	for _, args := range [][]string{{"parked", "return"}, {"parked", "list", "--queue", "sqlite"}} {
-		if code, _, _ := tocsin(t, t.Context(), "", environ, args...); code != exitUsage {
-			t.Errorf("%v: exit code %d, want %d", args, code, exitUsage)
+	for code, args := range map[int][]string{
+		exitUsage: {"parked", "return"}, exitUnavailable: {"parked", "list", "--queue", "sqlite"},
+	} {
+		if got, _, _ := tocsin(t, t.Context(), "", environ, args...); got != code {
+			t.Errorf("%v: exit code %d, want %d", args, got, code)
 		}
 	}
 }

@@ -9,7 +9,7 @@
 // refused for a while (503), never forgotten too early.
 //
 // Words: a source is someone who may send to some routes of the intake; a part is one
-// of the things that it may be asked for: a token, a certificate, a network to come
+// of the things that it may be asked for: a token, a key, a certificate, a network to come
 // from, a signature; a form is how a sender signs; a replay is a signed request that
 // comes again after it was taken.
 //

@@ -1,6 +1,7 @@
 package caller
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"crypto/x509"
@@ -15,12 +16,16 @@ import (
 
 // Routes of the intake, by the words of the configuration.
 const (
-	Events = "events" // POST /v1/incidents
-	Alerts = "alerts" // POST /v1/alerts, /v1/update
+	Events    = "events"    // POST /v1/incidents
+	Alerts    = "alerts"    // POST /v1/alerts, /v1/update
+	PagerDuty = "pagerduty" // POST /v2/enqueue
 )
 
-// Routes lists the routes that a source may name.
-func Routes() []string { return []string{Events, Alerts} }
+// Own is the route that one source has for itself, POST /v1/sources/NAME.
+func Own(name string) string { return "sources/" + name }
+
+// Routes lists the routes that a source may name, besides its own.
+func Routes() []string { return []string{Events, Alerts, PagerDuty} }
 
 // What refusals are counted as that are no single source's.
 const (
@@ -35,10 +40,13 @@ const (
 type Source struct {
 	// Name is for logs, metrics and the history.
 	Name string
-	// Routes are some of those of [Routes].
+	// Routes are some of those of [Routes], and its [Own].
 	Routes []string
 	// Bearer are tokens (RFC 6750, section 2.1), of which one must be sent.
 	Bearer []string
+	// Keys are secrets of senders that can set no header. One must be the parameter
+	// key of the URL, or what [WithKey] found in the body.
+	Keys []string
 	// Networks are those that a peer may have its address in. A proxy in between is
 	// the peer.
 	Networks []netip.Prefix
@@ -53,6 +61,7 @@ type Source struct {
 type source struct {
 	name         string
 	tokens       [][sha256.Size]byte // digests, of one length whatever was sent
+	keys         [][sha256.Size]byte // likewise
 	networks     []netip.Prefix
 	certificates []Identity
 	signature    *verifier
@@ -60,10 +69,7 @@ type source struct {
 }
 
 func newSource(s Source) (*source, error) {
-	made := &source{name: s.Name, networks: s.Networks, certificates: s.Certificates}
-	for _, token := range s.Bearer {
-		made.tokens = append(made.tokens, sha256.Sum256([]byte(token)))
-	}
+	made := &source{name: s.Name, tokens: digests(s.Bearer), keys: digests(s.Keys), networks: s.Networks, certificates: s.Certificates}
 	if s.Signature.Form != "" {
 		v, err := newVerifier(s.Signature)
 		if err != nil {
@@ -73,17 +79,24 @@ func newSource(s Source) (*source, error) {
 		made.taken = newTaken(maxTaken)
 	}
 	switch {
-	case len(made.tokens)+len(made.networks)+len(made.certificates) == 0 && made.signature == nil:
-		return nil, fmt.Errorf("source %s: asks for nothing; give it a token, networks, certificates or a signature", s.Name)
+	case len(made.tokens)+len(made.keys)+len(made.networks)+len(made.certificates) == 0 && made.signature == nil:
+		return nil, fmt.Errorf("source %s: asks for nothing; give it a token, a key, networks, certificates or a signature", s.Name)
 	case len(s.Routes) == 0:
 		return nil, fmt.Errorf("source %s: names no route", s.Name)
 	}
 	for _, route := range s.Routes {
-		if !slices.Contains(Routes(), route) {
+		if !slices.Contains(Routes(), route) && route != Own(s.Name) {
 			return nil, fmt.Errorf("source %s: a route is none of %s", s.Name, strings.Join(Routes(), ", "))
 		}
 	}
 	return made, nil
+}
+
+func digests(secrets []string) (all [][sha256.Size]byte) {
+	for _, secret := range secrets {
+		all = append(all, sha256.Sum256([]byte(secret)))
+	}
+	return all
 }
 
 // near says whether the peer is in the source's networks.
@@ -91,11 +104,14 @@ func (s *source) near(peer netip.Addr) bool {
 	return len(s.networks) == 0 || slices.ContainsFunc(s.networks, func(n netip.Prefix) bool { return n.Contains(peer) })
 }
 
-// knows looks at the token and the certificate of a request, both whatever comes of
-// the first.
+// knows looks at the token, the key and the certificate of a request, all whatever
+// comes of the others.
 func (s *source) knows(r *http.Request, now time.Time) (why string) {
 	if len(s.tokens) > 0 && !s.tokenHolds(r.Header) {
 		why = "the token is missing or wrong"
+	}
+	if len(s.keys) > 0 && !oneOf(s.keys, keyOf(r)) {
+		why = "the key is missing or wrong"
 	}
 	if len(s.certificates) > 0 && !s.certificateHolds(r, now) {
 		why = "the certificate is missing, has ended, or has none of the names"
@@ -105,12 +121,33 @@ func (s *source) knows(r *http.Request, now time.Time) (why string) {
 
 func (s *source) tokenHolds(h http.Header) bool {
 	scheme, token, _ := strings.Cut(h.Get("Authorization"), " ")
-	sent := sha256.Sum256([]byte(strings.TrimSpace(token)))
+	return oneOf(s.tokens, strings.TrimSpace(token)) && strings.EqualFold(scheme, "Bearer")
+}
+
+// oneOf compares what was sent with all of them.
+func oneOf(digests [][sha256.Size]byte, text string) bool {
+	sent := sha256.Sum256([]byte(text))
 	match := 0
-	for _, own := range s.tokens {
+	for _, own := range digests {
 		match |= subtle.ConstantTimeCompare(own[:], sent[:])
 	}
-	return match == 1 && strings.EqualFold(scheme, "Bearer")
+	return match == 1
+}
+
+type keyInBody struct{}
+
+// WithKey is r with the key that its body has.
+func WithKey(r *http.Request, key string) *http.Request {
+	return r.WithContext(context.WithValue(r.Context(), keyInBody{}, key))
+}
+
+// keyOf is "" where there is none. A route that has keys in its bodies takes none from
+// the URL.
+func keyOf(r *http.Request) string {
+	if key, ok := r.Context().Value(keyInBody{}).(string); ok {
+		return key
+	}
+	return r.URL.Query().Get("key")
 }
 
 // certificateHolds looks at what the handshake verified. A connection may outlive
@@ -128,6 +165,7 @@ func (s *source) certificateHolds(r *http.Request, now time.Time) bool {
 // wrong: whether it means to be this source.
 func (s *source) shows(r *http.Request) bool {
 	return (len(s.tokens) == 0 || r.Header.Get("Authorization") != "") &&
+		(len(s.keys) == 0 || keyOf(r) != "") &&
 		(len(s.certificates) == 0 || r.TLS != nil && len(r.TLS.PeerCertificates) > 0) &&
 		(s.signature == nil || r.Header.Get(s.signature.header) != "")
 }

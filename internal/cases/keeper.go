@@ -104,6 +104,12 @@ func (k *Keeper) Report(ctx context.Context, digest [32]byte, reports []*lifecyc
 		if err != nil {
 			return change, err
 		}
+		if r.Note != "" && c.Occurrence > 0 {
+			change.Audit = append(change.Audit, store.AuditEntry{
+				At: now, Page: c.Page, IncidentID: c.Said.IncidentID, Source: r.Source, Action: string(r.Note),
+				Cause: "a report of " + r.Source, Status: c.Said.Status, Impact: c.Said.Impact,
+			})
+		}
 		news = news || len(change.Events) > 0
 		due = earlier(due, c.DueAt)
 		answers[i] = answerOf(c, change.State == nil && !change.Forget)

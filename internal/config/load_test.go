@@ -223,8 +223,8 @@ func TestProblems(t *testing.T) {
 		{"source name", "sources: [{name: A, routes: [alerts], networks: [10.0.0.0/8]}]", "sources[0].name: must be 1 to 32"},
 		{"source name taken", "sources: [{name: tokens, routes: [alerts], networks: [10.0.0.0/8]}]", "sources[0].name: is used twice, or is one of tokens, several and other"},
 		{"source twice", "sources: [{name: a, routes: [alerts], networks: [10.0.0.0/8]}, {name: a, routes: [alerts], networks: [10.0.0.0/8]}]", "sources[1].name: is used twice"},
-		{"source routes", "sources: [{name: a, networks: [10.0.0.0/8]}]", "sources[0].routes: must name what it may send to: events, alerts"},
-		{"source route", "sources: [{name: a, routes: [alerts, targets], networks: [10.0.0.0/8]}]", "tocsin.yaml:1:38: sources[0].routes[1]: must be one of events, alerts, once"},
+		{"source routes", "sources: [{name: a, networks: [10.0.0.0/8]}]", "sources[0].routes: must name what it may send to: events, alerts, pagerduty, statuspage, mapping"},
+		{"source route", "sources: [{name: a, routes: [alerts, targets], networks: [10.0.0.0/8]}]", "tocsin.yaml:1:38: sources[0].routes[1]: must be one of events, alerts, pagerduty, statuspage, mapping, once"},
 		{"source route twice", "sources: [{name: a, routes: [alerts, alerts], networks: [10.0.0.0/8]}]", "sources[0].routes[1]: must be one of"},
 		{"source asks nothing", "sources: [{name: a, routes: [alerts]}]", "sources[0]: must ask for something"},
 		{"source token", "sources: [{name: a, routes: [alerts], bearer: [short]}]", "sources[0].bearer[0]: must be at least 16"},
@@ -237,6 +237,15 @@ func TestProblems(t *testing.T) {
 		{"source without secret", "sources: [{name: a, routes: [alerts], hmac: {form: github}}]", "sources[0].hmac.secrets: must have 1 to 5 entries"},
 		{"source secret", "sources: [{name: a, routes: [alerts], hmac: {form: github, secrets: [short]}}]", "sources[0].hmac.secrets[0]: must be at least 16 characters"},
 		{"source standard secret", "sources: [{name: a, routes: [alerts], hmac: {form: standard, secrets: [0123456789abcdef]}}]", "sources[0].hmac.secrets[0]: must be whsec_"},
+		{"source key", "sources: [{name: a, routes: [pagerduty], keys: [hush]}]", "sources[0].keys[0]: must be at least 16"},
+		{"source without key", "sources: [{name: a, routes: [pagerduty]}]", "sources[0]: must ask for something: bearer, keys"},
+		{"source of two kinds", "sources: [{name: a, routes: [statuspage, mapping]}]", "sources[0].routes[1]: must be a source of its own"},
+		{"source page", "sources: [{name: a, routes: [statuspage], page: a b}]", "sources[0].page: must be 1 to 64"},
+		{"source mapping", "sources: [{name: a, routes: [alerts], networks: [10.0.0.0/8], mapping: {title: body.a}}]", "sources[0].mapping: must be left out"},
+		{"source statuspage", "sources: [{name: a, routes: [alerts], networks: [10.0.0.0/8], statuspage: {component_updates: true}}]", "sources[0].statuspage: must be left out"},
+		{"source without expression", "sources: [{name: a, routes: [mapping]}]", "sources[0].mapping.group: is missing"},
+		{"source expression", "sources:\n- name: a\n  routes: [mapping]\n  mapping:\n    group: body.a\n    impact: '\"none\"'\n    firing: body.a == bdy.b",
+			"tocsin.yaml:7:13: sources[0].mapping.firing: is not an expression of CEL: line 1, column 11: undeclared reference to 'bdy'"},
 		{"source header", "sources: [{name: a, routes: [alerts], hmac: {form: grafana, secrets: [0123456789abcdef]}}]", "sources[0].hmac.timestamp_header: must be the header"},
 		{"source header too much", "sources: [{name: a, routes: [alerts], hmac: {form: github, secrets: [0123456789abcdef], timestamp_header: X}}]", "sources[0].hmac.timestamp_header: must be left out"},
 	} {
@@ -363,7 +372,7 @@ rates: redis://:hush@r/0
 smtp: [{name: a, url: "smtp://u:hush@h:587", from: a@b.example}]
 smpp: [{name: a, url: "smpp://u:hush@h:2775", source: A}]
 callback: {secrets: [hush]}
-sources: [{name: a, bearer: [hush], hmac: {form: x, secrets: [hush]}}]
+sources: [{name: a, bearer: [hush], keys: [hush], hmac: {form: x, secrets: [hush]}}]
 webhook: {rate: hush, hosts: {a.example: {rate: 5000/h}}}
 `
 	_, err := load(t, yaml, noEnv)

@@ -23,7 +23,7 @@ func (c Config) Redacted() string {
 	r.Sources = slices.Clone(c.Sources)
 	for i := range r.Sources {
 		s := &r.Sources[i]
-		s.Bearer, s.HMAC.Secrets = redactList(s.Bearer), redactList(s.HMAC.Secrets)
+		s.Bearer, s.Keys, s.HMAC.Secrets = redactList(s.Bearer), redactList(s.Keys), redactList(s.HMAC.Secrets)
 	}
 	r.SMTP, r.SMPP = slices.Clone(c.SMTP), slices.Clone(c.SMPP)
 	for i := range r.SMTP {
@@ -103,7 +103,7 @@ func (a SMPP) GoString() string { return a.String() }
 func (c *Config) Secrets() []string {
 	secrets := slices.Concat(c.Tokens, c.Callback.Secrets)
 	for _, s := range c.Sources {
-		secrets = slices.Concat(secrets, s.Bearer, s.HMAC.Secrets)
+		secrets = slices.Concat(secrets, s.Bearer, s.Keys, s.HMAC.Secrets)
 	}
 	urls := []string{c.Queue, c.Store, c.Rates}
 	for i := range c.SMTP {

@@ -1,12 +1,15 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
 
+	"github.com/tocsin/tocsin/incident"
 	"github.com/tocsin/tocsin/internal/caller"
+	"github.com/tocsin/tocsin/internal/senders"
 )
 
 // TLS names the files, all in PEM, that the control listener speaks TLS with. They
@@ -27,7 +30,7 @@ func (t TLS) On() bool { return t.Cert != "" }
 type Source struct {
 	// Name is 1 to 32 of a-z 0-9 _ -.
 	Name string `yaml:"name"`
-	// Routes are some of [caller.Routes].
+	// Routes are some of [caller.Routes], or one of [OwnRoutes].
 	Routes []string `yaml:"routes"`
 	// Bearer are tokens, as those of the control API.
 	Bearer []string `yaml:"bearer"`
@@ -36,7 +39,96 @@ type Source struct {
 	// Certificates are names that a client's certificate may have, as
 	// [caller.ParseIdentity] reads them.
 	Certificates []string `yaml:"certificates"`
-	HMAC         HMAC     `yaml:"hmac"`
+	// Keys are secrets that are in the URL or the body.
+	Keys []string `yaml:"keys"`
+	HMAC HMAC     `yaml:"hmac"`
+	// Page is that of what names none.
+	Page       string     `yaml:"page"`
+	Statuspage Statuspage `yaml:"statuspage"`
+	Mapping    Mapping    `yaml:"mapping"`
+}
+
+// Routes that are a source's own, POST /v1/sources/NAME.
+const (
+	ownStatuspage = "statuspage"
+	ownMapping    = "mapping"
+)
+
+// OwnRoutes are what a source may send to its own route, by the words of its routes.
+func OwnRoutes() []string { return []string{ownStatuspage, ownMapping} }
+
+// Statuspage says what of Atlassian Statuspage's webhooks counts.
+type Statuspage struct {
+	// ComponentUpdates says that a component's status is a signal, too.
+	ComponentUpdates bool `yaml:"component_updates"`
+}
+
+// Mapping has an expression of CEL for each part of an incident.
+type Mapping struct {
+	Each       string `yaml:"each"`
+	Page       string `yaml:"page"`
+	Group      string `yaml:"group"`
+	Key        string `yaml:"key"`
+	Firing     string `yaml:"firing"`
+	Component  string `yaml:"component"`
+	Impact     string `yaml:"impact"`
+	Visibility string `yaml:"visibility"`
+	Title      string `yaml:"title"`
+	Message    string `yaml:"message"`
+	StartedAt  string `yaml:"started_at"`
+}
+
+// own is what the source may send to its own route; "" if it has none.
+func (s *Source) own() string {
+	for _, route := range s.Routes {
+		if slices.Contains(OwnRoutes(), route) {
+			return route
+		}
+	}
+	return ""
+}
+
+// asks says whether a caller has to show anything to be the source.
+func (s *Source) asks() bool {
+	return len(s.Bearer)+len(s.Keys)+len(s.Networks)+len(s.Certificates) > 0 || s.HMAC.Form != ""
+}
+
+// reader reads what comes to the source's own route.
+func (s *Source) reader() (senders.Own, error) {
+	if s.own() == ownStatuspage {
+		return senders.NewStatuspage(s.Page, s.Statuspage.ComponentUpdates)
+	}
+	m, err := senders.NewMapping(senders.Expressions(s.Mapping), s.Page)
+	if err != nil {
+		return senders.Own{}, err
+	}
+	return senders.Own{Kind: senders.SourceMapping, Read: m.Read}, nil
+}
+
+// Own reads what sources send to their own routes, by their names.
+func (c *Config) Own() (map[string]senders.Own, error) {
+	all := make(map[string]senders.Own)
+	for i := range c.Sources {
+		if c.Sources[i].own() == "" {
+			continue
+		}
+		reader, err := c.Sources[i].reader()
+		if err != nil {
+			return nil, fmt.Errorf("source %s: %w", c.Sources[i].Name, err)
+		}
+		all[c.Sources[i].Name] = reader
+	}
+	return all, nil
+}
+
+// PageOf is the page of what a source sends that names none; "" is the default page.
+func (c *Config) PageOf(source string) string {
+	for i := range c.Sources {
+		if c.Sources[i].Name == source {
+			return c.Sources[i].Page
+		}
+	}
+	return ""
 }
 
 // HMAC is how a source signs its requests; the zero value asks for no signature.
@@ -52,27 +144,38 @@ type HMAC struct {
 
 // fill makes lists of those that were left out.
 func (s *Source) fill() {
-	for _, list := range []*[]string{&s.Routes, &s.Bearer, &s.Networks, &s.Certificates, &s.HMAC.Secrets} {
+	for _, list := range []*[]string{&s.Routes, &s.Bearer, &s.Networks, &s.Certificates, &s.Keys, &s.HMAC.Secrets} {
 		if *list == nil {
 			*list = []string{}
 		}
 	}
 }
 
-// Callers are the sources as a [caller.Guard] takes them.
+// Callers are the sources as a [caller.Guard] takes them. One that asks for nothing
+// isn't among them: its own route asks for a token of the control API.
 func (c *Config) Callers() []caller.Source {
-	all := make([]caller.Source, len(c.Sources))
-	for i, s := range c.Sources {
-		all[i] = caller.Source{Name: s.Name, Routes: s.Routes, Bearer: s.Bearer, Signature: caller.Signature{
+	all := make([]caller.Source, 0, len(c.Sources))
+	for _, s := range c.Sources {
+		if !s.asks() {
+			continue
+		}
+		made := caller.Source{Name: s.Name, Bearer: s.Bearer, Keys: s.Keys, Signature: caller.Signature{
 			Form: caller.Form(s.HMAC.Form), Secrets: s.HMAC.Secrets, TimestampHeader: s.HMAC.TimestampHeader}}
+		for _, route := range s.Routes {
+			if route == s.own() {
+				route = caller.Own(s.Name)
+			}
+			made.Routes = append(made.Routes, route)
+		}
 		for _, text := range s.Networks {
 			network, _ := caller.ParseNetwork(text) // checked, as the next
-			all[i].Networks = append(all[i].Networks, network)
+			made.Networks = append(made.Networks, network)
 		}
 		for _, text := range s.Certificates {
 			name, _ := caller.ParseIdentity(text)
-			all[i].Certificates = append(all[i].Certificates, name)
+			made.Certificates = append(made.Certificates, name)
 		}
+		all = append(all, made)
 	}
 	return all
 }
@@ -99,30 +202,68 @@ func (c *Config) checkSources(f *faults) {
 			f.at(at+".name", "is used twice, or is one of %s, %s and other, which metrics use", caller.Tokens, caller.Several)
 		}
 		taken = append(taken, s.Name)
+		known := append(caller.Routes(), OwnRoutes()...)
 		if len(s.Routes) == 0 {
-			f.at(at+".routes", "must name what it may send to: %s", strings.Join(caller.Routes(), ", "))
+			f.at(at+".routes", "must name what it may send to: %s", strings.Join(known, ", "))
 		}
 		for j, route := range s.Routes {
-			if !slices.Contains(caller.Routes(), route) || slices.Contains(s.Routes[:j], route) {
-				f.at(fmt.Sprintf("%s.routes[%d]", at, j), "must be one of %s, once", strings.Join(caller.Routes(), ", "))
+			switch own := slices.Contains(OwnRoutes(), route); {
+			case !slices.Contains(known, route) || slices.Contains(s.Routes[:j], route):
+				f.at(fmt.Sprintf("%s.routes[%d]", at, j), "must be one of %s, once", strings.Join(known, ", "))
+			case own && route != s.own():
+				f.at(fmt.Sprintf("%s.routes[%d]", at, j), "must be a source of its own: a source has one route by its name")
 			}
 		}
 		c.checkParts(f, at, s)
+		checkReader(f, at, s)
 	}
+}
+
+// checkReader checks what is made of what the source sends.
+func checkReader(f *faults, at string, s Source) {
+	if e := (&incident.Event{Page: s.Page}); s.Page != "" && fieldOf(e.Validate()) == "page" {
+		f.at(at+".page", "must be 1 to 64 of a-z A-Z 0-9 . _ - and not dots alone")
+		return
+	}
+	switch {
+	case s.own() != ownMapping && s.Mapping != (Mapping{}):
+		f.at(at+".mapping", "must be left out, or routes must have mapping")
+		return
+	case s.own() != ownStatuspage && s.Statuspage != (Statuspage{}):
+		f.at(at+".statuspage", "must be left out, or routes must have statuspage")
+		return
+	case s.own() == "":
+		return
+	}
+	if _, err := s.reader(); err != nil {
+		if invalid, ok := errors.AsType[*incident.Invalid](err); ok {
+			f.at(at+"."+s.own()+"."+invalid.Field, "%s", invalid.Reason)
+		} else {
+			f.at(at, "%s", err)
+		}
+	}
+}
+
+func fieldOf(err error) string {
+	if invalid, ok := errors.AsType[*incident.Invalid](err); ok {
+		return invalid.Field
+	}
+	return ""
 }
 
 // checkParts checks what a source is asked for.
 func (c *Config) checkParts(f *faults, at string, s Source) {
-	if len(s.Bearer)+len(s.Networks)+len(s.Certificates) == 0 && s.HMAC.Form == "" {
-		f.at(at, "must ask for something: bearer, networks, certificates or hmac with a form")
+	if !s.asks() && (len(s.Routes) > 1 || s.own() == "") {
+		f.at(at, "must ask for something: bearer, keys, networks, certificates or hmac with a form")
 	}
 	checkTokens(f, at+".bearer", s.Bearer)
+	checkTokens(f, at+".keys", s.Keys)
 	for j, text := range s.Networks {
 		network, err := caller.ParseNetwork(text)
 		switch {
 		case err != nil:
 			f.at(fmt.Sprintf("%s.networks[%d]", at, j), "%s", err)
-		case len(s.Bearer)+len(s.Certificates) == 0 && s.HMAC.Form == "" && wide(network):
+		case len(s.Bearer)+len(s.Keys)+len(s.Certificates) == 0 && s.HMAC.Form == "" && wide(network):
 			f.at(fmt.Sprintf("%s.networks[%d]", at, j), "must not be everyone where nothing else is asked for")
 		}
 	}

@@ -19,6 +19,7 @@ sources:
     certificates: ["dns:am.example.com"]
   - name: grafana
     routes: [alerts, events]
+    keys: ["${AM}"]
     hmac: {form: grafana, secrets: ["${GRAFANA}"], timestamp_header: X-Time}
 `, envOf("AM", "hush-token-0123456789", "GRAFANA", "hush-secret-0123456789"))
 	name, err := caller.ParseIdentity("dns:am.example.com")
@@ -26,10 +27,10 @@ sources:
 		t.Fatal(err)
 	}
 	want := []caller.Source{
-		{Name: "alertmanager", Routes: []string{"alerts"}, Bearer: []string{"hush-token-0123456789"},
+		{Name: "alertmanager", Routes: []string{"alerts"}, Bearer: []string{"hush-token-0123456789"}, Keys: []string{},
 			Networks:     []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("192.0.2.7/32")},
 			Certificates: []caller.Identity{name}, Signature: caller.Signature{Secrets: []string{}}},
-		{Name: "grafana", Routes: []string{"alerts", "events"}, Bearer: []string{},
+		{Name: "grafana", Routes: []string{"alerts", "events"}, Bearer: []string{}, Keys: []string{"hush-token-0123456789"},
 			Signature: caller.Signature{Form: caller.Grafana, Secrets: []string{"hush-secret-0123456789"}, TimestampHeader: "X-Time"}},
 	}
 	if got := c.Callers(); !reflect.DeepEqual(got, want) {
@@ -40,5 +41,31 @@ sources:
 	}
 	if !c.TLS.On() || (TLS{}).On() {
 		t.Error("TLS is on with a certificate")
+	}
+}
+
+func TestOwnRoutes(t *testing.T) {
+	c := mustLoad(t, `
+sources:
+  - {name: vendor, routes: [events, statuspage], keys: ["${KEY}"], page: vendors}
+  - {name: open, routes: [mapping], mapping: {group: '"g"', firing: "true", impact: body.impact}}
+`, envOf("KEY", "hush-key-0123456789"))
+	callers := c.Callers()
+	if len(callers) != 1 || !reflect.DeepEqual(callers[0].Routes, []string{"events", "sources/vendor"}) {
+		t.Errorf("the callers are %+v", callers)
+	}
+	if _, err := caller.New(caller.Options{Sources: callers}); err != nil {
+		t.Error(err)
+	}
+	own, err := c.Own()
+	if err != nil || len(own) != 2 || own["vendor"].Kind != "statuspage" || own["open"].Kind != "mapping" {
+		t.Fatal(own, err)
+	}
+	reading, err := own["open"].Read(t.Context(), []byte(`{"impact":"minor"}`))
+	if err != nil || len(reading.Reports) != 1 || reading.Reports[0].Page != "default" {
+		t.Error(reading, err)
+	}
+	if c.PageOf("vendor") != "vendors" || c.PageOf("open") != "" || c.PageOf("") != "" {
+		t.Error("the pages are others")
 	}
 }

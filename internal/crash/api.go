@@ -8,6 +8,8 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
+	"strings"
 	"time"
 )
 
@@ -56,6 +58,29 @@ func (a *api) get(ctx context.Context, path string, into any) error {
 func (a *api) ready(ctx context.Context) (bool, error) {
 	err := a.get(ctx, "/readyz", nil)
 	return err == nil, err
+}
+
+// metric reads one series; 0 if it is not there yet.
+func (a *api) metric(ctx context.Context, series string) (int, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, a.base+"/metrics", nil)
+	if err != nil {
+		return 0, err
+	}
+	response, err := a.http.Do(request)
+	if err != nil {
+		return 0, err
+	}
+	defer response.Body.Close()
+	page, err := io.ReadAll(response.Body)
+	if err != nil || response.StatusCode != http.StatusOK {
+		return 0, fmt.Errorf("metrics: %s %w", response.Status, err)
+	}
+	for line := range strings.Lines(string(page)) {
+		if value, found := strings.CutPrefix(line, series+" "); found {
+			return strconv.Atoi(strings.TrimSpace(value))
+		}
+	}
+	return 0, nil
 }
 
 // publish repeats an update until it is accepted.

@@ -30,6 +30,7 @@ type engine struct {
 	data    string
 	config  string
 	logs    string // folder
+	peers   int    // the port of its receivers
 	environ []string
 	// under is a command line that the engine's is given to, as prlimit's.
 	under []string
@@ -42,7 +43,7 @@ type engine struct {
 // network, and to a producer. It starts nothing.
 func newEngine(t Host, o *Options, peers int, producer string) *engine {
 	t.Helper()
-	e := &engine{t: t, binary: o.Engine, address: freeAddress(t), folder: t.TempDir(), logs: t.ArtifactDir()}
+	e := &engine{t: t, binary: o.Engine, address: freeAddress(t), peers: peers, folder: t.TempDir(), logs: t.ArtifactDir()}
 	e.data, e.config = filepath.Join(e.folder, "data"), filepath.Join(e.folder, "tocsin.yaml")
 	config := fmt.Sprintf(`listen: %s
 data: %q
@@ -142,6 +143,27 @@ func (e *engine) configure(yaml string) {
 }
 
 func (e *engine) log() string { return filepath.Join(e.logs, "engine.log") }
+
+// allow lets an engine that is not running send to more addresses.
+func (e *engine) allow(address string) {
+	e.t.Helper()
+	e.replace("allow: [", fmt.Sprintf("allow: [%q, ", address))
+}
+
+// replace changes what the configuration of an engine that is not running says.
+func (e *engine) replace(old, with string) {
+	e.t.Helper()
+	text, err := os.ReadFile(e.config)
+	if err == nil && !strings.Contains(string(text), old) {
+		err = fmt.Errorf("the configuration doesn't say %q", old)
+	}
+	if err == nil {
+		err = os.WriteFile(e.config, []byte(strings.Replace(string(text), old, with, 1)), 0o600)
+	}
+	if err != nil {
+		e.t.Fatal(err)
+	}
+}
 
 // logged returns all that the engine's lives have said.
 func (e *engine) logged() string {

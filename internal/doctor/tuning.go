@@ -37,7 +37,7 @@ const (
 func Settings() []Setting {
 	return []Setting{
 		{Name: "net.ipv4.ip_local_port_range", Value: "16384 65535", rule: spans,
-			Effect: "connections to one address at one port (a CDN, a proxy, a relay) fail with \"no free local port\" sooner"},
+			Effect: "connections to one address at one port (a CDN, a proxy, a relay) wait for a free local port sooner"},
 		{Name: brokerPort, Value: "25672", rule: lists,
 			Effect: "an outgoing connection may sit on the port that a RabbitMQ on this machine wants for its cluster, which then doesn't start"},
 		{Name: "net.ipv4.tcp_tw_reuse", Value: "1",

@@ -4,6 +4,8 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
+	"log/slog"
 	"net"
 	"net/netip"
 	"runtime"
@@ -30,6 +32,8 @@ type Config struct {
 	// Sessions is how many TLS sessions are kept to be resumed, by host name;
 	// [DefaultSessions] if zero. Each holds some KB with the peer's certificates.
 	Sessions int
+	// Log is told when no local port is left; slog.Default if nil.
+	Log *slog.Logger
 }
 
 // DefaultSessions are more than the requests that are open at once: an update goes to
@@ -43,6 +47,7 @@ type Dialer struct {
 	names    *resolver
 	sessions tls.ClientSessionCache
 	failing  hosts
+	ports    ports
 	net      net.Dialer
 	turn     atomic.Uint32 // of Source
 }
@@ -51,6 +56,9 @@ type Dialer struct {
 func NewDialer(c Config) *Dialer {
 	if c.Lookup == nil {
 		c.Lookup = systemLookup
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
 	}
 	if c.Sessions == 0 {
 		c.Sessions = DefaultSessions
@@ -107,7 +115,8 @@ func (d *Dialer) dialer(to netip.Addr) net.Dialer {
 // a descriptor; only then timeout begins, for all of name lookup, connect and
 // handshake.
 //
-// It returns an [*Error] or [ErrBlocked], or the error of ctx if that ended.
+// It returns an [*Error], [ErrBlocked] or [ErrNoPort], or the error of ctx if that
+// ended.
 func (d *Dialer) Dial(ctx context.Context, to Endpoint, timeout time.Duration) (*Conn, error) {
 	pass, err := d.Gate.Enter(ctx, d.failing.has(to))
 	if err != nil {
@@ -129,6 +138,10 @@ func (d *Dialer) Dial(ctx context.Context, to Endpoint, timeout time.Duration) (
 	}
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
+	}
+	if errors.Is(err, ErrNoPort) {
+		d.ports.short(d.Log)
+		return nil, err
 	}
 	d.failing.add(to)
 	return nil, err
@@ -182,12 +195,10 @@ func (d *Dialer) Handshake(ctx context.Context, conn *Conn, host string, deadlin
 // connect resolves the host and tries its addresses one after the other. None gets
 // more than its share of the time, nor more than a second while there is another.
 func (d *Dialer) connect(ctx context.Context, to Endpoint, deadline time.Time) (net.Conn, error) {
-	ctx, cancel := context.WithDeadlineCause(ctx, deadline, errConnectTimeout)
-	defer cancel()
 	if addr, ok := to.literal(); ok {
-		return d.connectTo(ctx, netip.AddrPortFrom(addr, to.Port))
+		return d.connectTo(within{ctx, deadline}, netip.AddrPortFrom(addr, to.Port))
 	}
-	name, err := d.names.resolve(ctx, to.Host)
+	name, err := d.resolve(ctx, to.Host, deadline)
 	if err != nil {
 		return nil, err
 	}
@@ -198,22 +209,45 @@ func (d *Dialer) connect(ctx context.Context, to Endpoint, deadline time.Time) (
 			return nil, err
 		}
 	}
-	first, tries := int(name.first.Load()), min(len(name.addrs), maxTries)
+	first, tries, short := int(name.first.Load()), min(len(name.addrs), maxTries), false
 	for i := range tries {
 		at := (first + i) % len(name.addrs)
-		attempt, done := context.WithTimeoutCause(ctx, share(deadline, tries-i), errConnectTimeout)
+		attempt := within{ctx, time.Now().Add(share(deadline, tries-i))}
 		var conn net.Conn
 		conn, err = d.connectTo(attempt, netip.AddrPortFrom(name.addrs[at], to.Port))
-		done()
 		if err == nil {
 			name.first.Store(int32(at))
 			return conn, nil
 		}
-		if ctx.Err() != nil {
+		if short = short || errors.Is(err, ErrNoPort); ctx.Err() != nil || time.Until(deadline) <= 0 {
 			break
 		}
 	}
+	if short { // with a port it might have gone well
+		err = ErrNoPort
+	}
 	return nil, err
+}
+
+func (d *Dialer) resolve(ctx context.Context, host string, deadline time.Time) (*name, error) {
+	ctx, cancel := context.WithDeadlineCause(ctx, deadline, errConnectTimeout)
+	defer cancel()
+	return d.names.resolve(ctx, host)
+}
+
+// within gives a context an earlier deadline for connecting. The socket sees to that:
+// unlike one of package context it is not done then, and has no timer and no place
+// among the children of its parent.
+type within struct {
+	context.Context
+	deadline time.Time
+}
+
+func (w within) Deadline() (time.Time, bool) {
+	if d, ok := w.Context.Deadline(); ok && d.Before(w.deadline) {
+		return d, true
+	}
+	return w.deadline, true
 }
 
 // maxTries is how many addresses of a name one dial tries.
@@ -228,17 +262,23 @@ func share(deadline time.Time, left int) time.Duration {
 	return min(rest/time.Duration(left), time.Second)
 }
 
-func (d *Dialer) connectTo(ctx context.Context, to netip.AddrPort) (net.Conn, error) {
+func (d *Dialer) connectTo(ctx within, to netip.AddrPort) (net.Conn, error) {
 	network := "tcp6"
 	if to = netip.AddrPortFrom(to.Addr().Unmap(), to.Port()); to.Addr().Is4() {
 		network = "tcp4"
 	}
 	from := d.dialer(to.Addr())
-	for {
+	for short := 0; ; {
 		conn, err := from.DialContext(ctx, network, to.String())
 		switch {
 		case err == nil:
 			return conn, nil
+		case noPort(err, to):
+			if short++; short >= len(d.Source) {
+				return nil, ErrNoPort
+			}
+			from = d.dialer(to.Addr()) // the next one may have some
+			continue
 		case !outOfFiles(err):
 			return nil, connectError(err)
 		}
@@ -246,8 +286,11 @@ func (d *Dialer) connectTo(ctx context.Context, to netip.AddrPort) (net.Conn, er
 		// and try again.
 		d.Budget.EvictOldest()
 		select {
-		case <-time.After(50 * time.Millisecond):
+		case <-time.After(min(50*time.Millisecond, time.Until(ctx.deadline))):
 		case <-ctx.Done():
+			return nil, errTimeout
+		}
+		if time.Until(ctx.deadline) <= 0 {
 			return nil, errTimeout
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.uber.org/goleak"
@@ -284,6 +285,23 @@ func TestDialFailures(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Others may have taken all files: a dial waits for one no longer than it may take.
+func TestADialWithoutFilesEndsInTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDialer(t, loopback, nil)
+		tries := 0
+		d.net.Control = func(string, string, syscall.RawConn) error {
+			tries++
+			return syscall.EMFILE
+		}
+		began := time.Now()
+		_, err := d.Dial(t.Context(), Endpoint{Host: "127.0.0.1", Port: 9}, 120*time.Millisecond)
+		if took := time.Since(began); err != errTimeout || took != 120*time.Millisecond || tries != 3 {
+			t.Errorf("%v after %v and %d tries", err, took, tries)
+		}
+	})
 }
 
 func TestTLSSessionsAreResumed(t *testing.T) {

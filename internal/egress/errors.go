@@ -52,7 +52,7 @@ var (
 		{syscall.ECONNRESET, "connect: reset"},
 		{syscall.ENETUNREACH, "connect: unreachable"},
 		{syscall.EHOSTUNREACH, "connect: unreachable"},
-		{syscall.EADDRNOTAVAIL, "connect: no free local port"},
+		{syscall.EADDRNOTAVAIL, "connect: no local address to connect from"},
 	}
 )
 

@@ -16,7 +16,7 @@ type request struct {
 type answer struct {
 	status     int
 	document   *document
-	body, etag []byte
+	of         *representation
 	compressed bool
 }
 
@@ -30,13 +30,13 @@ func (s *Shelf) answer(r *request) answer {
 	if string(r.method) != http.MethodGet && string(r.method) != http.MethodHead {
 		return answer{status: http.StatusMethodNotAllowed}
 	}
-	a := answer{status: http.StatusOK, document: d, body: d.plain.body, etag: d.plain.etag}
+	a := answer{status: http.StatusOK, document: d, of: d.plain}
 	if acceptsGzip(r.acceptEncoding) {
-		a.body, a.etag, a.compressed = d.gzip.body, d.gzip.etag, true
+		a.of, a.compressed = d.gzip, true
 	}
 	// Section 13.2.2: If-Modified-Since counts only without If-None-Match.
 	if len(r.ifNoneMatch) > 0 {
-		if listed(r.ifNoneMatch, a.etag) {
+		if listed(r.ifNoneMatch, a.of.etag) {
 			a.status = http.StatusNotModified
 		}
 	} else if len(r.ifModifiedSince) > 0 && d.unmodifiedSince(r.ifModifiedSince) {

@@ -20,7 +20,7 @@ type Edition struct {
 type document struct {
 	contentType, cacheControl []byte
 	private                   bool
-	plain, gzip               representation
+	plain, gzip               *representation
 
 	// changed and modified, its text, are to the second. again says that the
 	// document before changed in the same second: then who knows a document of
@@ -31,7 +31,10 @@ type document struct {
 }
 
 // representation is a document as it travels.
-type representation struct{ body, etag []byte }
+type representation struct {
+	body, etag []byte
+	wholes     wholes
+}
 
 // edition makes an edition of c. It takes over what is the same in the one before.
 func (s *Shelf) edition(c Content, before *Edition) *Edition {
@@ -65,8 +68,8 @@ func (s *Shelf) document(f Format, body []byte, private bool, changed time.Time,
 	d.modified = []byte(d.changed.Format(http.TimeFormat))
 	sum := sha256.Sum256(body)
 	tag := hex.EncodeToString(sum[:16])
-	d.plain = representation{body, []byte(`"` + tag + `"`)}
-	d.gzip = representation{s.compress(body), []byte(`"` + tag + `-gzip"`)}
+	d.plain = &representation{body: body, etag: []byte(`"` + tag + `"`)}
+	d.gzip = &representation{body: s.compress(body), etag: []byte(`"` + tag + `-gzip"`)}
 	return d
 }
 

@@ -92,8 +92,8 @@ func TestEditionsSwapWhole(t *testing.T) {
 				default:
 				}
 				a := s.answer(&request{method: []byte("GET"), path: []byte("/feeds/a.rss")})
-				first := string(a.body[:4])
-				if want := content(first, noon).Bodies[RSS]; string(a.body) != string(want) || first < last {
+				first := string(a.of.body[:4])
+				if want := content(first, noon).Bodies[RSS]; string(a.of.body) != string(want) || first < last {
 					t.Errorf("after %s came %s", last, first)
 					return
 				}

@@ -25,7 +25,7 @@ func (s *Shelf) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	d := a.document
-	out.Set("Etag", string(a.etag))
+	out.Set("Etag", string(a.of.etag))
 	out.Set("Cache-Control", string(d.cacheControl))
 	out.Set("Last-Modified", string(d.modified))
 	out.Set("Vary", "Accept-Encoding")
@@ -42,8 +42,8 @@ func (s *Shelf) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if a.compressed {
 		out.Set("Content-Encoding", "gzip")
 	}
-	out.Set("Content-Length", strconv.Itoa(len(a.body)))
+	out.Set("Content-Length", strconv.Itoa(len(a.of.body)))
 	if r.Method == http.MethodGet {
-		_, _ = w.Write(a.body) // an error is the client's, who left
+		_, _ = w.Write(a.of.body) // an error is the client's, who left
 	}
 }

@@ -30,7 +30,7 @@ func (s *Shelf) Serve(ctx *fasthttp.RequestCtx) {
 		return
 	}
 	d := a.document
-	out.SetBytesV("Etag", a.etag)
+	out.SetBytesV("Etag", a.of.etag)
 	out.SetBytesV("Cache-Control", d.cacheControl)
 	out.SetBytesV("Last-Modified", d.modified)
 	out.Set("Vary", "Accept-Encoding")
@@ -46,7 +46,7 @@ func (s *Shelf) Serve(ctx *fasthttp.RequestCtx) {
 	if a.compressed {
 		out.SetContentEncoding("gzip")
 	}
-	ctx.Response.SetBodyRaw(a.body)
+	ctx.Response.SetBodyRaw(a.of.body)
 }
 
 // pathOf returns the path as it came, without the query. URIs are parsed only where
@@ -63,9 +63,9 @@ func pathOf(ctx *fasthttp.RequestCtx) []byte {
 }
 
 // NewServer returns a server for a listener that anyone can reach, which should be
-// one of [Limit]: a request has to come within 10 s and in 8 KiB, an answer to be
-// taken within 30 s; of more than 4,096 connections at once the others get a 503.
-// handler is [Shelf.Serve], or what leads to it.
+// one of [Limit], and of [Direct] on that: a request has to come within 10 s and in
+// 8 KiB, an answer to be taken within 30 s; of more than 4,096 connections at once the
+// others get a 503. handler is [Shelf.Serve], or what leads to it.
 func NewServer(handler fasthttp.RequestHandler, log *slog.Logger) *fasthttp.Server {
 	return &fasthttp.Server{
 		Handler:            handler,

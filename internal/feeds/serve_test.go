@@ -34,7 +34,7 @@ func serve(t *testing.T, shelf *Shelf, change func(*fasthttp.Server)) func() net
 		change(server)
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(Limit(listener)) }()
+	go func() { ended <- server.Serve(Direct(Limit(listener), shelf, server)) }()
 	t.Cleanup(func() {
 		if err := server.Shutdown(); err != nil {
 			t.Error(err)

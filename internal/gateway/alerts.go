@@ -42,14 +42,22 @@ func (g *gateway) takeReports(w http.ResponseWriter, r *http.Request, source str
 		g.Meter.EventRefused(source, "invalid")
 		return err
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), g.opt.OfferTimeout)
+	answers, err := g.report(r.Context(), source, digest, reports)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusAccepted, reportedOf(answers))
+}
+
+// report returns once what the reports lead to is durable.
+func (g *gateway) report(ctx context.Context, source string, digest [32]byte, reports []*lifecycle.Report) ([]lifecycle.Answer, error) {
+	ctx, cancel := context.WithTimeout(ctx, g.opt.OfferTimeout)
 	defer cancel()
 	answers, err := g.Lifecycle.Report(ctx, digest, reports)
 	if err != nil {
 		g.Meter.EventRefused(source, "unavailable")
-		return err
 	}
-	return writeJSON(w, http.StatusAccepted, reportedOf(answers))
+	return answers, err
 }
 
 func reportedOf(answers []lifecycle.Answer) reported {

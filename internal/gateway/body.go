@@ -26,10 +26,10 @@ func mediaType(r *http.Request, allowed ...string) (string, error) {
 	return got, nil
 }
 
-// readBody reads a JSON body of at most limit bytes, within the time that a client
-// was given when the request began.
-func (g *gateway) readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
-	if _, err := mediaType(r, mediaJSON); err != nil {
+// readBody reads a JSON body, or one of other types, of at most limit bytes, within
+// the time that a client was given when the request began.
+func (g *gateway) readBody(w http.ResponseWriter, r *http.Request, limit int64, others ...string) ([]byte, error) {
+	if _, err := mediaType(r, append([]string{mediaJSON}, others...)...); err != nil {
 		return nil, err
 	}
 	if held, ok := r.Body.(*heldBody); ok {

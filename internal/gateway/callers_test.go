@@ -198,7 +198,7 @@ func TestCallerIsNamed(t *testing.T) {
 	f := start(t, withTokens, withSources)
 	g := New(f.deps, f.opt).gateway
 	var name string
-	h := g.authorised(newAuth(f.opt.Tokens), intake{caller.Alerts, maxAlertsBytes}, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { name = callerOf(r) }))
+	h := g.authorised(newAuth(f.opt.Tokens), intake{name: caller.Alerts, limit: maxAlertsBytes}, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { name = callerOf(r) }))
 	for header, want := range map[string]string{sourceToken: "source alertmanager", f.opt.Tokens[0]: "token 1"} {
 		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "/v1/alerts", strings.NewReader(notice))
 		if err != nil {

@@ -154,7 +154,9 @@ func (c *contract) check(x *exchange) error {
 	}
 	errs = append(errs, c.checkBody(x, response, where))
 	if x.status/100 == 2 && len(x.sent) > 0 {
-		if err := c.validate(c.asIs, pointer("paths", path, method, "requestBody", "content", mediaJSON, "schema"), x.sent); err != nil {
+		media, _, err := mime.ParseMediaType(x.request.Header.Get("Content-Type"))
+		errs = append(errs, err)
+		if err := c.validate(c.asIs, pointer("paths", path, method, "requestBody", "content", media, "schema"), x.sent); err != nil {
 			errs = append(errs, fmt.Errorf("a request was taken that is documented otherwise: %w", err))
 		}
 	}

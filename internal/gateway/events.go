@@ -13,6 +13,7 @@ import (
 
 	"github.com/tocsin/tocsin/dispatcher"
 	"github.com/tocsin/tocsin/incident"
+	"github.com/tocsin/tocsin/internal/senders"
 	"github.com/tocsin/tocsin/queue"
 )
 
@@ -35,13 +36,23 @@ type receipt struct {
 }
 
 func (g *gateway) postIncident(w http.ResponseWriter, r *http.Request) error {
-	body, err := g.readBody(w, r, incident.MaxEventBytes)
+	body, err := g.readBody(w, r, incident.MaxEventBytes, mediaCloudEvent, mediaCloudEvents)
 	if err != nil {
 		return err
 	}
-	e, err := incident.Decode(body)
+	media, err := mediaType(r, mediaJSON, mediaCloudEvent, mediaCloudEvents)
+	if err != nil {
+		return err
+	}
+	if media == mediaCloudEvents {
+		return g.postBatch(w, r, body)
+	}
+	e, err := readEvent(media, r.Header, body)
 	if err == nil {
 		err = g.checkEvent(e)
+	}
+	if err == nil && (media == mediaCloudEvent || senders.InCloudEvent(r.Header)) {
+		body, err = incident.Encode(e) // what is kept is the event alone
 	}
 	if err != nil {
 		g.Meter.EventRefused(sourceHTTP, "invalid")

@@ -12,6 +12,7 @@ import (
 	"github.com/tocsin/tocsin/incident"
 	"github.com/tocsin/tocsin/internal/caller"
 	"github.com/tocsin/tocsin/internal/lifecycle"
+	"github.com/tocsin/tocsin/internal/senders"
 	"github.com/tocsin/tocsin/internal/store"
 	"github.com/tocsin/tocsin/queue"
 )
@@ -48,6 +49,7 @@ type History interface {
 	FindIncident(ctx context.Context, page, incidentID string) (*store.Incident, error)
 	Resends(ctx context.Context, incident int64, limit int) ([]dispatcher.Resent, error)
 	Deliveries(ctx context.Context, incident int64, f store.DeliveryFilter) ([]store.Delivery, error)
+	Parked(ctx context.Context, limit int) ([]store.Parked, error)
 	KnownUpdate(ctx context.Context, page, incidentID, updateID string) (bool, error)
 	AudienceCount(ctx context.Context, q store.AudienceQuery) (map[string]int, error)
 }
@@ -79,13 +81,18 @@ type Meter interface {
 	EventRefused(source, reason string)
 }
 
-// Deps are what the gateway works with; all but Callers are needed.
+// Deps are what the gateway works with; all but Callers, PageOf and Own are needed.
 type Deps struct {
 	Intake    Intake
 	Lifecycle Lifecycle
 	// Alerts reads a notification of Alertmanager; its error is an
 	// [*incident.Invalid].
-	Alerts  func(body []byte) ([]*lifecycle.Report, error)
+	Alerts func(body []byte) ([]*lifecycle.Report, error)
+	// PageOf returns the page of what a source sends that names none itself; it is
+	// asked for "" where the sender is no source.
+	PageOf func(source string) string
+	// Own are the sources that have a route of their own, by their names.
+	Own     map[string]senders.Own
 	Targets Targets
 	History History
 	Engine  Engine
@@ -171,6 +178,9 @@ func New(deps Deps, opt Options) *Handler {
 	if opt.Clock == nil {
 		opt.Clock = time.Now
 	}
+	if deps.PageOf == nil {
+		deps.PageOf = func(string) string { return "" }
+	}
 	if deps.Callers == nil {
 		deps.Callers, _ = caller.New(caller.Options{}) // only a source can be at fault
 	}
@@ -214,19 +224,34 @@ type route struct {
 // intake names a route as the sources of callers do, and bounds its bodies; the zero
 // value is a route without sources.
 type intake struct {
-	name  string
+	name  string // or, if own, that of the path
+	own   bool
 	limit int64
+	// key finds the key that a sender has in its body; nil where there is none.
+	key func(body []byte) string
+}
+
+// of is the route's name for the sources of callers, "" if it has none.
+func (i intake) of(r *http.Request) string {
+	if i.own {
+		return caller.Own(r.PathValue("name"))
+	}
+	return i.name
 }
 
 func (g *gateway) routes() []route {
 	get := func(h handler) map[string]handler { return map[string]handler{http.MethodGet: h} }
 	post := func(h handler) map[string]handler { return map[string]handler{http.MethodPost: h} }
-	events := intake{caller.Events, incident.MaxEventBytes}
-	alerts := intake{caller.Alerts, maxAlertsBytes}
+	events := intake{name: caller.Events, limit: incident.MaxEventBytes}
+	alerts := intake{name: caller.Alerts, limit: maxAlertsBytes}
+	pagerDuty := intake{name: caller.PagerDuty, limit: senders.MaxPagerDuty, key: senders.RoutingKey}
+	own := intake{own: true, limit: maxOwnBytes}
 	return []route{
 		{path: "/v1/incidents", methods: map[string]handler{"POST": g.postIncident, "GET": g.listIncidents}, intake: events},
 		{path: "/v1/alerts", methods: post(g.postAlerts), intake: alerts},
 		{path: "/v1/update", methods: post(g.postAlerts), intake: alerts},
+		{path: "/v2/enqueue", methods: post(g.postPagerDuty), intake: pagerDuty},
+		{path: "/v1/sources/{name}", methods: post(g.postOwn), intake: own},
 		{path: "/v1/incidents/{id}", methods: get(g.getIncident)},
 		{path: "/v1/incidents/{id}/deliveries", methods: get(g.listDeliveries)},
 		{path: "/v1/incidents/{id}/resend", methods: post(g.resendIncident)},
@@ -236,6 +261,7 @@ func (g *gateway) routes() []route {
 		{path: "/v1/targets/{id}", methods: map[string]handler{"GET": g.getTarget, "PATCH": g.patchTarget, "DELETE": g.deleteTarget}},
 		{path: "/v1/targets/{id}/test", methods: post(g.testTarget)},
 		{path: "/v1/audience", methods: get(g.getAudience)},
+		{path: "/v1/parked", methods: get(g.listParked)},
 		{path: "/v1/providers", methods: get(g.getProviders)},
 		{path: "/v1/providers/{name}/pause", methods: post(g.steer(true))},
 		{path: "/v1/providers/{name}/resume", methods: post(g.steer(false))},

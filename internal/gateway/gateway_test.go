@@ -201,6 +201,7 @@ func start(t *testing.T, changes ...func(*fixture)) *fixture {
 		Connections:     func() (used, budget int) { return 3, 100 },
 		Metrics:         http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "tocsin_x 1\n") }),
 		Log:             logger}
+	f.deps.Own = map[string]senders.Own{"monitor": mappedSource(t)}
 	f.opt = Options{Listen: "127.0.0.1:8080", Clock: func() time.Time { return now }}
 	for _, change := range changes {
 		change(f)

@@ -148,11 +148,8 @@ func (a auth) allows(header string) int {
 // authorised lets in who has a token, and, where the route has sources, those. The
 // others learn nothing of what they lack.
 func (g *gateway) authorised(a auth, in intake, next http.Handler) http.Handler {
-	sourced := in.name != "" && g.Callers.Guards(in.name)
-	if len(a) == 0 && !sourced {
-		return next
-	}
 	return g.answer(func(w http.ResponseWriter, r *http.Request) error {
+		sourced := g.Callers.Guards(in.of(r))
 		fromSource := sourced && r.Method == http.MethodPost
 		if token := a.allows(r.Header.Get("Authorization")); token != 0 {
 			next.ServeHTTP(w, calledBy(r, "token "+strconv.Itoa(token)))
@@ -178,7 +175,15 @@ func unauthorised(w http.ResponseWriter, detail string) error {
 // admit has a source's request handled. Only one that is answered with success isn't
 // taken again: after anything else the sender may send the same once more.
 func (g *gateway) admit(in intake, next http.Handler, w http.ResponseWriter, r *http.Request) error {
-	admitted, err := g.Callers.Admit(in.name, r, func() ([]byte, error) { return drain(w, r, in.limit) })
+	if in.key != nil {
+		body, err := drain(w, r, in.limit)
+		if err != nil {
+			return err
+		}
+		r = caller.WithKey(r, in.key(body))
+		r.Body = &heldBody{content: body}
+	}
+	admitted, err := g.Callers.Admit(in.of(r), r, func() ([]byte, error) { return drain(w, r, in.limit) })
 	switch {
 	case errors.Is(err, caller.ErrRefused):
 		return unauthorised(w, "nobody who may send here is known by this; the log says more")
@@ -211,4 +216,12 @@ func callerOf(r *http.Request) string {
 		return name
 	}
 	return "local"
+}
+
+// sourceOf names the source that sent a request, "" if it was none.
+func sourceOf(r *http.Request) string {
+	if name, ok := strings.CutPrefix(callerOf(r), "source "); ok {
+		return name
+	}
+	return ""
 }

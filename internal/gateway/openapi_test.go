@@ -252,7 +252,7 @@ func TestRequestExamples(t *testing.T) {
 						t.Errorf("%s %s, %s: %v", method, path, name, err)
 					}
 				}
-				a := f.send(strings.ToUpper(method), strings.ReplaceAll(path, "{id}", "1"), media, strings.NewReader(body))
+				a := f.send(strings.ToUpper(method), strings.NewReplacer("{id}", "1", "{name}", "monitor").Replace(path), media, strings.NewReader(body))
 				if a.status/100 != 2 || strings.Contains(string(a.body), `"line"`) {
 					t.Errorf("%s %s, %s: %d %s", method, path, name, a.status, a.body)
 				}

@@ -46,7 +46,7 @@ var rules = map[string][]string{
 	"internal/feeds":                     {},
 	"internal/lifecycle":                 {"incident"},
 	"internal/telemetry":                 {"dispatcher", "channels", "queue", "incident"},
-	"internal/gateway":                   {"incident", "queue", "dispatcher", "internal/caller", "internal/store", "internal/lifecycle"},
+	"internal/gateway":                   {"incident", "queue", "dispatcher", "internal/caller", "internal/store", "internal/lifecycle", "internal/senders"},
 	"internal/peer":                      {"incident"},
 	"internal/public":                    {"incident", "ratelimit", "internal/feeds", "internal/store"},
 	"internal/testenv":                   {},

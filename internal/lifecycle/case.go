@@ -164,6 +164,9 @@ func (c *Case) fold(r *Report, now time.Time) (began, ended int) {
 		switch {
 		case last[s.Key] != i: // named again further down
 		case s.Firing:
+			if s.Reported && old != nil {
+				s.StartedAt = old.StartedAt
+			}
 			if s.StartedAt.After(now) {
 				s.StartedAt = now
 				if old != nil {

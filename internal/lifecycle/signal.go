@@ -57,6 +57,9 @@ type Signal struct {
 	Mark       Mark            `json:"mark,omitempty"`
 	// StartedAt is when it began, by the sender's clock; never later than now.
 	StartedAt time.Time `json:"started_at"`
+	// Reported says that StartedAt is the time of the report rather than of the
+	// trouble: a signal that fires already keeps the one it has.
+	Reported bool `json:"-"`
 	// EndedAt may be zero: then it ended when that was reported.
 	EndedAt time.Time `json:"-"`
 	// Title and Message are for the public.
@@ -79,6 +82,9 @@ type Report struct {
 	// name have ended.
 	Whole   bool
 	Signals []Signal
+	// Note is an action for the audit log that changes nothing by itself, as
+	// [Acknowledged]; "" for none. It is kept only of a case that has an incident.
+	Note Action
 }
 
 // Answer is what became of a report, for its sender.

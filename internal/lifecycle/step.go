@@ -18,6 +18,8 @@ const (
 	Resolved  Action = "resolved"
 	Reopened  Action = "reopened"
 	Completed Action = "completed"
+	// Acknowledged is that somebody looks into it; nobody is told of that.
+	Acknowledged Action = "acknowledged"
 )
 
 // Decision is one update to be told, and why.

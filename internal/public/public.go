@@ -219,7 +219,7 @@ func (h *Handler) subscription(target int64, end bool) (Subscription, error) {
 }
 
 // NewServer returns [feeds.NewServer] for this handler; listeners should be ones of
-// [feeds.Limit] as well.
+// [feeds.Limit] and [feeds.Direct] as well.
 func NewServer(handler *Handler, log *slog.Logger) *fasthttp.Server {
 	s := feeds.NewServer(handler.Serve, log)
 	// The server would parse forms of its own accord, and for any path.

@@ -7,20 +7,20 @@ import (
 	"github.com/tocsin/tocsin/channels"
 )
 
-// limited checks rates, bursts and windows of providers. Each process begins with
-// a full bucket.
+// limited checks rates and bursts of providers over all processes together, and
+// windows for each: what a dead one sent, its peer may still be busy with.
 func (j *judge) limited() {
 	type key struct {
 		by       *process
 		provider string
 	}
-	all := map[key][]*receipt{}
+	all, each := map[string][]*receipt{}, map[key][]*receipt{}
 	for _, r := range j.w.peers.receipts {
-		k := key{r.by, r.provider}
-		all[k] = append(all[k], r)
+		all[r.provider] = append(all[r.provider], r)
+		each[key{r.by, r.provider}] = append(each[key{r.by, r.provider}], r)
 	}
-	for k, list := range all {
-		p := j.w.provider(k.provider)
+	for provider, list := range all {
+		p := j.w.provider(provider)
 		tokens, at := float64(p.burst), list[0].start
 		for _, r := range list {
 			tokens = min(float64(p.burst), tokens+r.start.Sub(at).Seconds()*p.rate) - 1
@@ -29,23 +29,31 @@ func (j *judge) limited() {
 				break
 			}
 		}
-		if most := crowd(list); most > p.window {
+	}
+	for k, list := range each {
+		if p, most := j.w.provider(k.provider), crowd(list); most > p.window {
 			j.broken("R", "%s had %d requests at once, its window is %d", p.name, most, p.window)
 		}
 	}
 	j.patient()
 }
 
-// patient checks that a delivery whose peer asked for time is not sent before that,
-// unless a death made the engine forget.
+// patient checks that a target that asked for time gets nothing before that, whatever
+// it is about. A restart forgets it for other deliveries than the one that was answered
+// so, a death for all.
 func (j *judge) patient() {
-	for _, list := range j.heard {
+	all := map[int64][]*receipt{}
+	for _, r := range j.w.peers.receipts {
+		all[r.target] = append(all[r.target], r)
+	}
+	for _, list := range all {
 		for i, r := range list {
 			if r.class != channels.Throttled || r.by.isDead() {
 				continue
 			}
 			for _, next := range list[i+1:] {
-				if next.provider == r.provider && next.start.Before(r.end.Add(r.wait)) && !j.jumped(r.end, next.start) {
+				if next.provider == r.provider && (next.by == r.by || next.delivery == r.delivery) && next.start.After(r.end) &&
+					next.start.Before(r.end.Add(r.wait)) && !j.jumped(r.end, next.start) {
 					j.broken("R", "%s asked for %v, and was asked again after %v", r.provider, r.wait, next.start.Sub(r.end))
 				}
 			}

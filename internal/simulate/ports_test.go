@@ -56,6 +56,10 @@ func (l *ledger) Claim(ctx context.Context, epoch int64, until time.Time, r []di
 	return ask(ctx, l.p, "claim", func() ([]dispatcher.ClaimAnswer, error) { return l.Ledger.Claim(ctx, epoch, until, r) })
 }
 
+func (l *ledger) NoteStart(ctx context.Context, row dispatcher.Row, starts int) error {
+	return l.p.call(ctx, "note start", func() error { return l.Ledger.NoteStart(ctx, row, starts) })
+}
+
 func (l *ledger) Content(ctx context.Context, incident int64, sequence int) (*channels.Update, error) {
 	return ask(ctx, l.p, "content", func() (*channels.Update, error) { return l.Ledger.Content(ctx, incident, sequence) })
 }

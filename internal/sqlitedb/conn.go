@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"zombiezen.com/go/sqlite"
@@ -17,11 +19,13 @@ type conn struct {
 	*sqlite.Conn
 	statements map[string]*statement
 	open       []*Rows // of the current transaction
+	wrote      bool    // the current job ran something else than SELECT
 }
 
 type statement struct {
 	*sqlite.Stmt
 	arguments int
+	reads     bool // and does nothing else
 	busy      bool
 }
 
@@ -63,12 +67,13 @@ func (c *conn) prepare(query string, args []any) (*statement, error) {
 		if rest > 0 {
 			return nil, errors.Join(errors.New("a query has to be one statement"), prepared.Finalize())
 		}
-		s = &statement{Stmt: prepared, arguments: prepared.BindParamCount()}
+		s = &statement{Stmt: prepared, arguments: prepared.BindParamCount(), reads: strings.HasPrefix(query, "SELECT")}
 		c.statements[query] = s
 	}
 	if s.busy {
 		return nil, errors.New("a query is run again inside itself: read its rows to the end first")
 	}
+	c.wrote = c.wrote || !s.reads
 	return s, s.bind(args)
 }
 
@@ -186,9 +191,10 @@ func (tx *Tx) Query(query string, args ...any) *Rows {
 // Rows is what a query found, row by row. Columns are those of the row that Next
 // went to last, and only until it is called again.
 type Rows struct {
-	s    *statement
-	err  error
-	done bool
+	s       *statement
+	err     error
+	done    bool
+	scratch []byte
 }
 
 // Next goes to the next row. It returns false, and frees the query, at the end and
@@ -233,6 +239,25 @@ func (r *Rows) Null(i int) bool { return r.s.ColumnIsNull(i) }
 
 // Text returns column i, "" if it is NULL.
 func (r *Rows) Text(i int) string { return r.s.ColumnText(i) }
+
+// AppendText appends column i to dst: nothing if it is NULL.
+func (r *Rows) AppendText(dst []byte, i int) []byte {
+	n := r.s.ColumnLen(i)
+	dst = slices.Grow(dst, n)
+	return dst[:len(dst)+r.s.ColumnBytes(i, dst[len(dst):len(dst)+n])]
+}
+
+// TextLike is Text. Where the column is what the caller has already, as from the row
+// before, it returns that.
+func (r *Rows) TextLike(i int, have string) string {
+	if r.s.ColumnLen(i) != len(have) {
+		return r.Text(i)
+	}
+	if r.scratch = r.AppendText(r.scratch[:0], i); string(r.scratch) == have {
+		return have
+	}
+	return string(r.scratch)
+}
 
 // Blob returns column i, nil if it is NULL; it belongs to the caller.
 func (r *Rows) Blob(i int) []byte {

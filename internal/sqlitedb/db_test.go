@@ -144,13 +144,19 @@ func waiting(t *testing.T, db *DB, n int) {
 }
 
 func TestAFailingJobUndoesOnlyItself(t *testing.T) {
+	for p := range priorities {
+		t.Run(fmt.Sprint(p), func(t *testing.T) { testAFailingJobUndoesOnlyItself(t, p) })
+	}
+}
+
+func testAFailingJobUndoesOnlyItself(t *testing.T, p Priority) {
 	db := open(t, Options{Dir: t.TempDir()})
 	release := occupy(t, db)
 	refusal := errors.New("refused")
 	var jobs sync.WaitGroup
 	for i := range 6 {
 		jobs.Go(func() {
-			err := db.Write(t.Context(), Settle, func(tx *Tx) error {
+			err := db.Write(t.Context(), p, func(tx *Tx) error {
 				if err := set(fmt.Sprint("job", i), 1)(tx); err != nil || i%2 == 0 {
 					return err
 				}
@@ -173,10 +179,41 @@ func TestAFailingJobUndoesOnlyItself(t *testing.T) {
 		t.Error("the first job of the transaction was undone")
 	}
 	// And alone, where there is no savepoint.
-	if err := db.Write(t.Context(), Plan, func(tx *Tx) error {
+	if err := db.Write(t.Context(), p, func(tx *Tx) error {
 		return errors.Join(set("alone", 1)(tx), refusal)
 	}); !errors.Is(err, refusal) || get(t, db, "alone") != 0 {
 		t.Errorf("a job alone: %v, left %d", err, get(t, db, "alone"))
+	}
+}
+
+func TestARefusalThatWroteNothingUndoesNothing(t *testing.T) {
+	db := open(t, Options{Dir: t.TempDir()})
+	release := occupy(t, db)
+	refusal := errors.New("refused")
+	runs := 0
+	var jobs sync.WaitGroup
+	jobs.Go(func() {
+		if err := db.Write(t.Context(), Settle, func(tx *Tx) error { runs++; return set("before", 1)(tx) }); err != nil {
+			t.Error(err)
+		}
+	})
+	waiting(t, db, 1)
+	jobs.Go(func() {
+		err := db.Write(t.Context(), Settle, func(tx *Tx) error {
+			rows := tx.Query("SELECT 1")
+			for rows.Next() {
+			}
+			return errors.Join(rows.Err(), refusal)
+		})
+		if !errors.Is(err, refusal) {
+			t.Errorf("the refused job: %v", err)
+		}
+	})
+	waiting(t, db, 2)
+	release()
+	jobs.Wait()
+	if got := get(t, db, "before"); runs != 1 || got != 1 {
+		t.Errorf("the job before ran %d times and left %d, want one run that is kept", runs, got)
 	}
 }
 

@@ -20,6 +20,12 @@ const (
 	priorities
 )
 
+// mayRefuse says of jobs whether it is an everyday matter that they fail, as for a
+// target that isn't there. The others don't get a savepoint: with one, SQLite copies
+// every page before its first change, which for rows all over the ledger is most of
+// their cost.
+func (p Priority) mayRefuse() bool { return p == Accept || p == Import }
+
 const (
 	// groupTime bounds how long jobs are added to a transaction, so that nobody
 	// waits longer for a commit than that and one job.
@@ -36,6 +42,8 @@ const (
 type job struct {
 	fn    func(*Tx) error
 	since time.Time
+	// alone: if it fails, it is undone by itself.
+	alone bool
 	begun bool
 	gone  bool // its caller no longer waits
 	err   error
@@ -62,7 +70,7 @@ func (w *writer) do(ctx context.Context, p Priority, fn func(*Tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	j := &job{fn: fn, since: time.Now(), done: make(chan struct{})}
+	j := &job{fn: fn, since: time.Now(), alone: p.mayRefuse(), done: make(chan struct{})}
 	if !w.add(p, j) {
 		return fmt.Errorf("write to the database: %w", ErrClosed)
 	}
@@ -228,8 +236,8 @@ func (w *writer) begin() error {
 
 // fill runs jobs, those arriving meanwhile too, until none waits or the time is
 // up. The first needs no savepoint: if it fails, there is nothing else to keep.
-// lost says that the last job took the whole transaction with it, as SQLite may
-// have it when the disk is full.
+// lost says that the last job took the whole transaction with it: it had written
+// something, failed and had no savepoint, or SQLite would have it so, as when the disk is full.
 func (w *writer) fill() (group []*job, lost bool) {
 	start := time.Now()
 	for time.Since(start) < groupTime {
@@ -241,6 +249,12 @@ func (w *writer) fill() (group []*job, lost bool) {
 		if len(group) == 1 {
 			if w.runJob(j); j.err != nil {
 				break
+			}
+			continue
+		}
+		if !j.alone {
+			if w.runJob(j); j.err != nil && w.conn.wrote {
+				return group, true
 			}
 			continue
 		}
@@ -261,6 +275,7 @@ func (w *writer) fill() (group []*job, lost bool) {
 }
 
 func (w *writer) runJob(j *job) {
+	w.conn.wrote = false
 	j.err = j.fn(&Tx{w.conn})
 	w.conn.closeRows()
 }

@@ -167,6 +167,16 @@ type Delivery struct {
 	DoneAt   time.Time
 }
 
+// Parked is a delivery that was given up because processes died of it.
+type Parked struct {
+	Page, IncidentID string
+	Target           int64
+	Channel          string
+	Sequence         int
+	Detail           string
+	At               time.Time
+}
+
 // Standing chooses deliveries by more than their outcome.
 type Standing uint8
 
@@ -219,6 +229,9 @@ type History interface {
 	Resends(ctx context.Context, incident int64, limit int) ([]dispatcher.Resent, error)
 	// Deliveries returns ledger rows of an incident by (target, sequence).
 	Deliveries(ctx context.Context, incident int64, f DeliveryFilter) ([]Delivery, error)
+	// Parked returns what was given up because processes died of it, latest first,
+	// as long as nobody has it sent again.
+	Parked(ctx context.Context, limit int) ([]Parked, error)
 	// KnownUpdate says whether this update_id was accepted before for the
 	// incident, stale ones included; false for an unknown incident.
 	KnownUpdate(ctx context.Context, page, incidentID, updateID string) (bool, error)

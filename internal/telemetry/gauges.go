@@ -19,6 +19,8 @@ type Snapshot struct {
 	Queues []queue.Depth
 	// FDUsed and FDBudget count connections against their limit.
 	FDUsed, FDBudget int
+	// PortShortages counts the connects that found no free local port.
+	PortShortages int64
 	// BrokerConnected is true if the queue can be used; the embedded one can.
 	BrokerConnected bool
 }
@@ -31,7 +33,7 @@ type gauges struct {
 	providers map[string]bool
 	queues    map[string]bool
 
-	depth, oldest, lanes, waiting, inFlight, tokens, breaker, failovers, fdUsed, fdBudget, connected *prometheus.Desc
+	depth, oldest, lanes, waiting, inFlight, tokens, breaker, failovers, fdUsed, fdBudget, portShortages, connected *prometheus.Desc
 }
 
 func newGauges(opt Options, source *atomic.Pointer[func() Snapshot]) *gauges {
@@ -43,17 +45,18 @@ func newGauges(opt Options, source *atomic.Pointer[func() Snapshot]) *gauges {
 		groups: make(map[string]bool), providers: make(map[string]bool),
 		queues: map[string]bool{"intake": true, "invalid": true, "parked": true},
 
-		depth:     desc("tocsin_queue_depth", "Batches (events for the intake) ready or held.", "queue"),
-		oldest:    desc("tocsin_queue_oldest_seconds", "Age of the oldest ready entry; 0 without one.", "queue"),
-		lanes:     desc("tocsin_lanes", "Lanes by what keeps them from starting.", "pool", "state"),
-		waiting:   desc("tocsin_lane_waiting", "Deliveries that wait in lanes.", "pool"),
-		inFlight:  desc("tocsin_inflight", "Deliveries being sent.", "channel"),
-		tokens:    desc("tocsin_bucket_tokens", "Tokens of a configured provider; below 0 in debt.", "provider"),
-		breaker:   desc("tocsin_breaker_state", "Breaker of a configured provider: 0 closed, 1 half-open, 2 open.", "provider"),
-		failovers: desc("tocsin_failovers_total", "Deliveries that a configured provider took over from one that was down.", "provider"),
-		fdUsed:    desc("tocsin_fd_used", "Outbound connections, idle ones too."),
-		fdBudget:  desc("tocsin_fd_budget", "Outbound connections there may be."),
-		connected: desc("tocsin_broker_connected", "1 if the queue can be used, 0 if not."),
+		depth:         desc("tocsin_queue_depth", "Batches (events for the intake) ready or held.", "queue"),
+		oldest:        desc("tocsin_queue_oldest_seconds", "Age of the oldest ready entry; 0 without one.", "queue"),
+		lanes:         desc("tocsin_lanes", "Lanes by what keeps them from starting.", "pool", "state"),
+		waiting:       desc("tocsin_lane_waiting", "Deliveries that wait in lanes.", "pool"),
+		inFlight:      desc("tocsin_inflight", "Deliveries being sent.", "channel"),
+		tokens:        desc("tocsin_bucket_tokens", "Tokens of a configured provider; below 0 in debt.", "provider"),
+		breaker:       desc("tocsin_breaker_state", "Breaker of a configured provider: 0 closed, 1 half-open, 2 open.", "provider"),
+		failovers:     desc("tocsin_failovers_total", "Deliveries that a configured provider took over from one that was down.", "provider"),
+		fdUsed:        desc("tocsin_fd_used", "Outbound connections, idle ones too."),
+		fdBudget:      desc("tocsin_fd_budget", "Outbound connections there may be."),
+		portShortages: desc("tocsin_port_shortages_total", "Connects that found no free local port, and wait."),
+		connected:     desc("tocsin_broker_connected", "1 if the queue can be used, 0 if not."),
 	}
 	for _, name := range opt.Groups {
 		g.groups[name] = true
@@ -68,7 +71,7 @@ func newGauges(opt Options, source *atomic.Pointer[func() Snapshot]) *gauges {
 // Describe implements prometheus.Collector.
 func (g *gauges) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{g.depth, g.oldest, g.lanes, g.waiting, g.inFlight, g.tokens, g.breaker,
-		g.failovers, g.fdUsed, g.fdBudget, g.connected} {
+		g.failovers, g.fdUsed, g.fdBudget, g.portShortages, g.connected} {
 		ch <- d
 	}
 }
@@ -88,6 +91,7 @@ func (g *gauges) Collect(ch chan<- prometheus.Metric) {
 	gauge := as(prometheus.GaugeValue)
 	gauge(g.fdUsed, float64(s.FDUsed))
 	gauge(g.fdBudget, float64(s.FDBudget))
+	as(prometheus.CounterValue)(g.portShortages, float64(s.PortShortages))
 	connected := 0.0
 	if s.BrokerConnected {
 		connected = 1

@@ -38,7 +38,7 @@ const other = "other"
 
 // Values that labels may have. An index into each list stands for the value.
 var (
-	sources = [...]string{"amqp", "http", "alerts", other}
+	sources = [...]string{"amqp", "http", "alerts", "pagerduty", "statuspage", "mapping", other}
 	results = [...]string{"accepted", "duplicate", "stale", "invalid", "unavailable", other}
 	kinds   = [...]string{incident.ChannelWebhook, incident.ChannelSMTP, incident.ChannelSMPP,
 		incident.ChannelRSS, incident.ChannelWebSub, other}

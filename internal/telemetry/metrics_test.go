@@ -108,6 +108,7 @@ func TestNamesAndLabels(t *testing.T) {
 		"tocsin_waiting_due":            nil,
 		"tocsin_fd_used":                nil,
 		"tocsin_fd_budget":              nil,
+		"tocsin_port_shortages_total":   nil,
 		"tocsin_broker_connected":       nil,
 		"tocsin_build_info":             {"commit", "goversion", "version"},
 		"go_goroutines":                 nil,

@@ -20,6 +20,7 @@ func runQueue(t *testing.T, open func(t *testing.T) Fixture) {
 		{"what is published is received whole", testWhole},
 		{"what is acked doesn't come again", testAcked},
 		{"what isn't acked comes again after reopening", testNotAcked},
+		{"how often it was received is known", testTakes},
 		{"published but never received survives reopening", testSurvives},
 		{"urgent first, oldest first", testUrgent},
 		{"groups are separate", testGroups},
@@ -78,6 +79,18 @@ func testNotAcked(t *testing.T, f Fixture) {
 	}
 	f.Queue.Ack(again)
 	nothingLeft(t, f.Queue, GroupA)
+}
+
+// A batch whose process dies, again and again, is known by how often it came.
+func testTakes(t *testing.T, f Fixture) {
+	publish(t, f.Queue, Batch(1, GroupA, false, 2))
+	for take := 1; take <= 5; take++ {
+		l := receive(t, f.Queue, GroupA, 1)[0]
+		if l.Takes != take {
+			t.Fatalf("received for the %dth time it says %d", take, l.Takes)
+		}
+		f = f.Reopen(t)
+	}
 }
 
 func testSurvives(t *testing.T, f Fixture) {

@@ -90,34 +90,29 @@ func (s *Store) Audience(ctx context.Context, p *dispatcher.Plan, limit int) (*d
 			return err
 		}
 		// One more than asked for says whether anything follows.
-		general, err := audients(tx.Query(subscribed, p.Page, p.Test, p.Highest.Rank(),
+		general, err := readAudience(tx.Query(subscribed, p.Page, p.Test, p.Highest.Rank(),
 			p.Visibility == incident.Private, p.Whole || len(p.Components) == 0, jsonList(p.Components),
-			from.stripe, from.provider, from.id, limit+1), limit)
+			from.stripe, from.provider, from.id, limit+1), limit+1)
 		if err != nil {
 			return err
 		}
-		inline, err := audients(tx.Query(inlined, p.Incident, p.Page, p.Test, from.stripe, from.provider, from.id,
+		inline, err := readAudience(tx.Query(inlined, p.Incident, p.Page, p.Test, from.stripe, from.provider, from.id,
 			p.Visibility == incident.Private, limit+1), 0)
 		if err != nil {
 			return err
 		}
 		all := merge(general, inline)
-		if page.Last = len(all) <= limit; !page.Last {
-			all = all[:limit]
+		if page.Last = all.len() <= limit; !page.Last {
+			all = all.first(limit)
 		}
-		if len(all) > 0 {
-			page.Cursor = all[len(all)-1].cursor()
+		if n := all.len(); n > 0 {
+			page.Cursor = all.place(n - 1).cursor()
 		}
+		page.Targets = all.targets
 		if p.Sequence > 1 || p.Recheck {
-			if all, err = withOlder(tx, p, all); err != nil {
-				return err
-			}
+			page.Targets, err = withOlder(tx, p, page.Targets)
 		}
-		page.Targets = make([]dispatcher.Audient, len(all))
-		for i := range all {
-			page.Targets[i] = all[i].Audient
-		}
-		return nil
+		return err
 	})
 	return page, err
 }
@@ -148,57 +143,95 @@ func jsonList(list []string) string {
 	return encodeList(list)
 }
 
-type placed struct {
-	dispatcher.Audient
-	place
+// audience is some targets in plan order, each with its stripe.
+type audience struct {
+	targets []dispatcher.Audient
+	stripes []int64
 }
 
-func audients(rows *sqlitedb.Rows, expected int) ([]placed, error) {
-	list := make([]placed, 0, expected)
+func (a audience) len() int { return len(a.targets) }
+
+func (a audience) first(n int) audience { return audience{a.targets[:n], a.stripes[:n]} }
+
+func (a audience) rest(n int) audience { return audience{a.targets[n:], a.stripes[n:]} }
+
+func (a audience) place(i int) place {
+	t := &a.targets[i]
+	return place{a.stripes[i], t.Provider, t.Target}
+}
+
+func (a *audience) add(some audience) {
+	a.targets = append(a.targets, some.targets...)
+	a.stripes = append(a.stripes, some.stripes...)
+}
+
+// readAudience reads all rows, about so many. The addresses are parts of one string.
+func readAudience(rows *sqlitedb.Rows, expected int) (a audience, err error) {
+	var addresses []byte
+	var ends []int
+	var before dispatcher.Audient
 	for rows.Next() {
-		a, err := scanAudient(rows)
-		if err != nil {
-			return nil, err
+		if a.targets == nil {
+			a.targets, a.stripes, ends = make([]dispatcher.Audient, 0, expected), make([]int64, 0, expected), make([]int, 0, expected)
 		}
-		list = append(list, placed{a, place{rows.Int(10), a.Provider, a.Target}})
+		t, err := scanAudient(rows, &before)
+		if err != nil {
+			return a, err
+		}
+		addresses = rows.AppendText(addresses, columnAddress)
+		a.targets, a.stripes, ends = append(a.targets, t), append(a.stripes, rows.Int(10)), append(ends, len(addresses))
+		before = t
 	}
-	return list, rows.Err()
+	text, from := string(addresses), 0
+	for i, to := range ends {
+		a.targets[i].Address, from = text[from:to], to
+	}
+	return a, rows.Err()
 }
 
-// scanAudient reads audientColumns.
-func scanAudient(rows *sqlitedb.Rows) (a dispatcher.Audient, err error) {
+// columnAddress is the place of the address in audientColumns.
+const columnAddress = 3
+
+// scanAudient reads audientColumns but the address. What is as in the row before is
+// taken from there.
+func scanAudient(rows *sqlitedb.Rows, before *dispatcher.Audient) (a dispatcher.Audient, err error) {
 	a = dispatcher.Audient{
-		Target: rows.Int(0), Group: rows.Text(1), Provider: rows.Text(2), Address: rows.Text(3), Locale: rows.Text(4),
-		Format: rows.Text(5), Private: rows.Bool(7), EveryUpdate: rows.Bool(8), Failing: rows.Bool(9),
+		Target: rows.Int(0), Group: rows.TextLike(1, before.Group), Provider: rows.TextLike(2, before.Provider),
+		Locale: rows.TextLike(4, before.Locale), Format: rows.TextLike(5, before.Format),
+		Private: rows.Bool(7), EveryUpdate: rows.Bool(8), Failing: rows.Bool(9),
 	}
 	a.Secrets, err = decodeList(rows.Text(6))
 	return a, err
 }
 
 // merge joins two lists in plan order to one.
-func merge(a, b []placed) []placed {
-	if len(b) == 0 {
+func merge(a, b audience) audience {
+	if b.len() == 0 {
 		return a
 	}
-	out := make([]placed, 0, len(a)+len(b))
-	for len(a) > 0 && len(b) > 0 {
-		if a[0].compare(b[0].place) < 0 {
-			out, a = append(out, a[0]), a[1:]
+	var out audience
+	for a.len() > 0 && b.len() > 0 {
+		if a.place(0).compare(b.place(0)) < 0 {
+			out.add(a.first(1))
+			a = a.rest(1)
 		} else {
-			out, b = append(out, b[0]), b[1:]
+			out.add(b.first(1))
+			b = b.rest(1)
 		}
 	}
-	return append(append(out, a...), b...)
+	out.add(a)
+	out.add(b)
+	return out
 }
 
 // withOlder notes the targets' open rows of earlier updates, and leaves out who has a
 // row for this one already.
-func withOlder(tx *sqlitedb.Tx, p *dispatcher.Plan, all []placed) ([]placed, error) {
+func withOlder(tx *sqlitedb.Tx, p *dispatcher.Plan, all []dispatcher.Audient) ([]dispatcher.Audient, error) {
 	at := make(map[int64]int, len(all))
 	ids := make([]byte, 0, 8*len(all)+2)
 	for i := range all {
-		at[all[i].id] = i
-		ids = strconv.AppendInt(append(ids, ','), all[i].id, 10)
+		at[all[i].Target] = i
+		ids = strconv.AppendInt(append(ids, ','), all[i].Target, 10)
 	}
 	if len(all) == 0 {
 		return all, nil
@@ -212,7 +245,7 @@ func withOlder(tx *sqlitedb.Tx, p *dispatcher.Plan, all []placed) ([]placed, err
 			planned[id] = true
 			continue
 		}
-		a := &all[at[id]].Audient
+		a := &all[at[id]]
 		if since := rows.Time(2); a.Since.IsZero() || !since.IsZero() && since.Before(a.Since) {
 			a.Since = since
 		}
@@ -220,5 +253,5 @@ func withOlder(tx *sqlitedb.Tx, p *dispatcher.Plan, all []placed) ([]placed, err
 			a.Waiting = append(a.Waiting, sequence)
 		}
 	}
-	return slices.DeleteFunc(all, func(a placed) bool { return planned[a.id] }), rows.Err()
+	return slices.DeleteFunc(all, func(a dispatcher.Audient) bool { return planned[a.Target] }), rows.Err()
 }

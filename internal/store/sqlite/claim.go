@@ -20,20 +20,23 @@ func (s *Store) Claim(ctx context.Context, epoch int64, until time.Time, request
 	claim := func(tx *sqlitedb.Tx) error {
 		answers = make([]dispatcher.ClaimAnswer, len(requests))
 		c := claimer{tx: tx, stopped: make(map[int64]int), budgets: newBudgets(tx)}
-		if err := c.readRevision(requests); err != nil {
+		if err := c.look(requests); err != nil {
 			return err
 		}
 		for i := range requests {
 			r := &requests[i]
-			state, err := c.take(r, epoch, until)
-			if err != nil {
+			a := &answers[i]
+			var err error
+			if a.State, a.Takes, err = c.take(r, epoch, until); err != nil {
 				return err
 			}
-			answers[i].State = state
-			if state != dispatcher.Claimed {
+			if a.State != dispatcher.Claimed {
 				continue
 			}
-			if answers[i].Exceptions, err = c.exceptions(r); err != nil {
+			if a.Starts, err = c.starts(r); err != nil {
+				return err
+			}
+			if a.Exceptions, err = c.exceptions(r); err != nil {
 				return err
 			}
 		}
@@ -55,9 +58,12 @@ type claimer struct {
 	// changed: some target changed after the oldest batch was planned.
 	changed bool
 	budgets budgets
+	// suspected: some delivery was started and never ended.
+	suspected bool
 }
 
-func (c *claimer) readRevision(requests []dispatcher.ClaimRequest) (err error) {
+// look reads what concerns all requests.
+func (c *claimer) look(requests []dispatcher.ClaimRequest) (err error) {
 	if len(requests) == 0 {
 		return nil
 	}
@@ -65,33 +71,36 @@ func (c *claimer) readRevision(requests []dispatcher.ClaimRequest) (err error) {
 	for _, r := range requests[1:] {
 		oldest = min(oldest, r.Batch.Revision)
 	}
-	c.changed, err = exists(c.tx, changedTargets, oldest)
+	if c.changed, err = exists(c.tx, changedTargets, oldest); err == nil {
+		c.suspected, err = exists(c.tx, anySuspect)
+	}
 	return err
 }
 
 // revision > 0 is said for the partial index.
 const changedTargets = "SELECT 1 FROM targets WHERE revision > ? AND revision > 0 LIMIT 1"
 
-func (c *claimer) take(r *dispatcher.ClaimRequest, epoch int64, until time.Time) (dispatcher.ClaimState, error) {
-	rows := c.tx.Query("SELECT holder FROM batches WHERE id = ?", r.Batch.ID)
+func (c *claimer) take(r *dispatcher.ClaimRequest, epoch int64, until time.Time) (state dispatcher.ClaimState, takes int, err error) {
+	rows := c.tx.Query("SELECT holder, takes, receives FROM batches WHERE id = ?", r.Batch.ID)
 	there := rows.Next()
 	var holder int64
+	var receives int
 	if there {
-		holder = rows.Int(0)
+		holder, takes, receives = rows.Int(0), int(rows.Int(1)), int(rows.Int(2))
 	}
 	rows.Close()
 	switch {
 	case rows.Err() != nil:
-		return 0, rows.Err()
+		return 0, 0, rows.Err()
 	case !there:
-		return dispatcher.ClaimGone, nil
-	case r.Leased:
-		return dispatcher.Claimed, nil
+		return dispatcher.ClaimGone, 0, nil
+	case r.Leased: // and counted by the queue
+		return dispatcher.Claimed, receives, nil
 	case holder != 0 && holder != epoch:
-		return dispatcher.ClaimHeld, nil
+		return dispatcher.ClaimHeld, 0, nil
 	}
-	_, err := c.tx.Exec("UPDATE batches SET holder = ?, lease_until = ?, takes = takes + 1 WHERE id = ?", epoch, until, r.Batch.ID)
-	return dispatcher.Claimed, err
+	_, err = c.tx.Exec("UPDATE batches SET holder = ?, lease_until = ?, takes = takes + 1 WHERE id = ?", epoch, until, r.Batch.ID)
+	return dispatcher.Claimed, takes + 1, err
 }
 
 func (c *claimer) exceptions(r *dispatcher.ClaimRequest) ([]dispatcher.Exception, error) {

@@ -46,9 +46,10 @@ func (s *Store) Due(ctx context.Context, now time.Time, limit int) ([]dispatcher
 }
 
 func scanDue(rows *sqlitedb.Rows) (d dispatcher.DueRow, err error) {
-	if d.Audient, err = scanAudient(rows); err != nil {
+	if d.Audient, err = scanAudient(rows, new(dispatcher.Audient)); err != nil {
 		return d, err
 	}
+	d.Address = rows.Text(columnAddress)
 	d.Row = dispatcher.Row{Incident: rows.Int(10), Target: rows.Int(22), Sequence: int(rows.Int(11))}
 	d.Audient.Target = d.Row.Target
 	d.Attempt, d.DueAt, d.Since, d.Edition = int(rows.Int(12)), rows.Time(13), rows.Time(14), int(rows.Int(23))

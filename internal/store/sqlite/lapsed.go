@@ -71,7 +71,11 @@ func (s *Store) Replace(ctx context.Context, old dispatcher.LapsedBatch, id int6
 			return fmt.Errorf("%w: encode batch %d: %w", dispatcher.ErrLedgerRefused, id, err)
 		}
 		fresh = &moved
-		return insertBatch(tx, fresh, payload, now)
+		if err := insertBatch(tx, fresh, payload, now); err != nil {
+			return err
+		}
+		_, err = tx.Exec("UPDATE batches SET takes = ? WHERE id = ?", old.Takes, id)
+		return err
 	})
 	return fresh, err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -152,13 +153,20 @@ func committed(tx *sqlitedb.Tx, page *dispatcher.PlannedPage, cursor string) (bo
 		b.Incident, b.Deliveries[0].Target, b.Sequence, b.ID)
 }
 
-// encode turns batches into their binary form, outside of the writer's time.
+// encode turns batches into their binary form, outside of the writer's time. They
+// are parts of one slice.
 func encode(batches []*queue.Batch) ([][]byte, error) {
 	payloads := make([][]byte, len(batches))
+	var all []byte
 	for i, b := range batches {
+		from := len(all)
 		var err error
-		if payloads[i], err = b.AppendBinary(nil); err != nil {
+		if all, err = b.AppendBinary(all); err != nil {
 			return nil, fmt.Errorf("%w: encode batch %d: %w", dispatcher.ErrLedgerRefused, b.ID, err)
+		}
+		payloads[i] = all[from:len(all):len(all)]
+		if i == 0 { // the others are much like it
+			all = slices.Grow(all, len(all)*len(batches))
 		}
 	}
 	return payloads, nil
@@ -190,7 +198,9 @@ type deliveryWriter struct {
 }
 
 // insertSizes are the numbers of rows in a statement, largest first. Numbered
-// parameters say once what the rows have in common.
+// parameters say once what the rows have in common. OR FAIL leaves the rows before a
+// refused one there, for the transaction's end to undo: else SQLite copies every page
+// that a statement is about to change.
 var insertSizes = [...]struct {
 	rows  int
 	query string
@@ -200,7 +210,7 @@ var insertSizes = [...]struct {
 
 func insertRows(n int) string {
 	var q strings.Builder
-	q.WriteString("INSERT INTO deliveries (incident, sequence, batch, since, target) VALUES ")
+	q.WriteString("INSERT OR FAIL INTO deliveries (incident, sequence, batch, since, target) VALUES ")
 	for i := range n {
 		if i > 0 {
 			q.WriteString(", ")

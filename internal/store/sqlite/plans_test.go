@@ -102,7 +102,9 @@ func TestQueryPlans(t *testing.T) {
 		{"update of a feed", feedUpdate, 1, []string{"SEARCH updates USING INTEGER PRIMARY KEY (rowid=?)"}},
 		{"who opts out", subscribersAt, 2, []string{"SEARCH targets USING INDEX targets_address (channel=? AND address=?)"}},
 		{"suppressed", suppressedAt, 3, []string{"SEARCH suppressions USING PRIMARY KEY (channel=? AND address=? AND page=?)"}},
-		{"message of a receipt", handleOf, 2, []string{"SEARCH handles USING PRIMARY KEY (provider=? AND handle=?)"}},
+		{"message of a receipt", handleOf, 3, []string{"SEARCH handles USING PRIMARY KEY (day=? AND provider=? AND handle=?)"}},
+		{"day of a receipt", handleDay, 1, []string{"SEARCH handles USING PRIMARY KEY (day<?)"}},
+		{"delivered by receipt", handleDelivered, 3, []string{"SEARCH handles USING PRIMARY KEY (day=? AND provider=? AND handle=?)"}},
 		{"receipt", writeReceipt, 4, []string{"SEARCH deliveries USING PRIMARY KEY (incident=? AND target=? AND sequence=?)"}},
 		{"older rows", older, 3, []string{"SCAN j VIRTUAL TABLE INDEX 1:", "SEARCH d USING PRIMARY KEY (incident=? AND target=? AND sequence<?)"}},
 		{"told so far", toldSoFar, 4, []string{
@@ -111,7 +113,7 @@ func TestQueryPlans(t *testing.T) {
 		{"spent so far", spentSoFar, 3, []string{"SEARCH spent USING PRIMARY KEY (grp=? AND hour>? AND hour<?)"}},
 		{"status of an update", statusOf, 2, []string{"SEARCH updates USING INDEX updates_sequence (incident=? AND sequence=?)"}},
 		{"old handles", dropHandles, 2, []string{
-			"SEARCH handles USING PRIMARY KEY (provider=? AND handle=?)", "LIST SUBQUERY 2", "SEARCH handles USING COVERING INDEX handles_at (at<?)"}},
+			"SEARCH handles USING PRIMARY KEY (day=? AND provider=? AND handle=?)", "LIST SUBQUERY 2", "SEARCH handles USING PRIMARY KEY (day<?)"}},
 		{"targets elsewhere", elsewhere, 5, []string{"SEARCH targets USING INTEGER PRIMARY KEY (rowid>?)"}},
 		{"targets moved", moveTargets, 5, []string{"SEARCH targets USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"}},
 		{"batches nobody serves", batchesBetween, 3, []string{"SEARCH batches USING INDEX batches_ready (grp>? AND grp<?)"}},

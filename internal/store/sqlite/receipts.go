@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/tocsin/tocsin/dispatcher"
@@ -11,33 +12,46 @@ import (
 )
 
 const (
-	// keepHandles is above the time after which message centres give up, so no
-	// receipt comes later.
-	keepHandles = 7 * 24 * time.Hour
+	// handleDay is the latest day before another that has names; NULL if none does.
+	handleDay = "SELECT max(day) FROM handles WHERE day < ?"
+	handleOf  = "SELECT incident, target, sequence, delivered FROM handles WHERE day = ? AND provider = ? AND handle = ?"
 
-	insertHandle = `INSERT INTO handles (provider, handle, incident, target, sequence, at) VALUES (?, ?, ?, ?, ?, ?)
-		ON CONFLICT DO UPDATE SET incident = excluded.incident, target = excluded.target, sequence = excluded.sequence,
-		at = excluded.at, delivered = 0`
-	// dropHandles removes a few that are too old, the oldest first.
-	dropHandles = `DELETE FROM handles WHERE (provider, handle) IN
-		(SELECT provider, handle FROM handles WHERE at < ? ORDER BY at LIMIT ?)`
-
-	handleOf     = "SELECT incident, target, sequence, delivered FROM handles WHERE provider = ? AND handle = ?"
-	writeReceipt = "UPDATE deliveries SET detail = ? WHERE incident = ? AND target = ? AND sequence = ? AND outcome = 1"
+	handleDelivered = "UPDATE handles SET delivered = 1 WHERE day = ? AND provider = ? AND handle = ?"
+	writeReceipt    = "UPDATE deliveries SET detail = ? WHERE incident = ? AND target = ? AND sequence = ? AND outcome = 1"
 )
 
-// keepHandle notes what the peer calls a message. A peer that uses a name again means
-// the newer message.
-func keepHandle(tx *sqlitedb.Tx, r *dispatcher.Settlement) error {
-	_, err := tx.Exec(insertHandle, r.Provider, r.Handle, r.Incident, r.Target, r.Sequence, r.DoneAt)
-	return err
+// named is the delivery that a name stands for.
+type named struct {
+	day       int64
+	row       dispatcher.Row
+	delivered bool
 }
 
-// forgetHandles removes two that are too old for each that was kept: so the table
-// shrinks to a week's worth without ever holding up a commit.
-func forgetHandles(tx *sqlitedb.Tx, now time.Time, kept int) error {
-	_, err := tx.Exec(dropHandles, now.Add(-keepHandles), 2*kept)
-	return err
+// findHandle finds the latest message of a name; there are a few days to look at, and
+// most receipts come on the day of their message.
+func findHandle(tx *sqlitedb.Tx, provider, handle string) (n named, err error) {
+	for n.day = math.MaxInt64; ; {
+		days := tx.Query(handleDay, n.day)
+		if !days.Next() || days.Null(0) {
+			days.Close()
+			if err := days.Err(); err != nil {
+				return n, err
+			}
+			return n, fmt.Errorf("the message of the receipt: %w", store.ErrNotFound)
+		}
+		n.day = days.Int(0)
+		days.Close()
+		rows := tx.Query(handleOf, n.day, provider, handle)
+		if rows.Next() {
+			n.row = dispatcher.Row{Incident: rows.Int(0), Target: rows.Int(1), Sequence: int(rows.Int(2))}
+			n.delivered = rows.Bool(3)
+			rows.Close()
+			return n, rows.Err()
+		}
+		if err := rows.Err(); err != nil {
+			return n, err
+		}
+	}
 }
 
 // Receipt implements store.Receipts.
@@ -47,21 +61,14 @@ func (s *Store) Receipt(ctx context.Context, provider, messageID string, deliver
 		detail += " at " + at.UTC().Format(time.RFC3339)
 	}
 	return s.write(ctx, sqlitedb.Settle, func(tx *sqlitedb.Tx) error {
-		rows := tx.Query(handleOf, provider, messageID)
-		defer rows.Close()
-		if !rows.Next() {
-			if err := rows.Err(); err != nil {
-				return err
-			}
-			return fmt.Errorf("the message of the receipt: %w", store.ErrNotFound)
-		}
-		if rows.Bool(3) && !delivered {
-			return nil
-		}
-		if _, err := tx.Exec(writeReceipt, detail, rows.Int(0), rows.Int(1), rows.Int(2)); err != nil || !delivered {
+		message, err := findHandle(tx, provider, messageID)
+		if err != nil || message.delivered && !delivered {
 			return err
 		}
-		_, err := tx.Exec("UPDATE handles SET delivered = 1 WHERE provider = ? AND handle = ?", provider, messageID)
+		if _, err := tx.Exec(writeReceipt, detail, message.row.Incident, message.row.Target, message.row.Sequence); err != nil || !delivered {
+			return err
+		}
+		_, err = tx.Exec(handleDelivered, message.day, provider, messageID)
 		return err
 	})
 }

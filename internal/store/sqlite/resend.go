@@ -315,6 +315,9 @@ func (r *resend) reopen(tx *sqlitedb.Tx, list []chosen, now time.Time) error {
 			r.UnderWay++
 			continue
 		}
+		if err := forgetSuspect(tx, dispatcher.Row{Incident: r.Incident, Target: c.target, Sequence: r.Sequence}); err != nil {
+			return err
+		}
 		opened = true
 		r.Sent++
 	}

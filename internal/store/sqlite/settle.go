@@ -51,12 +51,14 @@ func (s *Store) Settle(ctx context.Context, rows []dispatcher.Settlement, finish
 }
 
 func settleAll(tx *sqlitedb.Tx, rows []dispatcher.Settlement) error {
-	var handles int
-	var last time.Time
 	var took map[hourOf]int
+	var named []*dispatcher.Settlement
 	for i := range rows {
 		r := &rows[i]
 		landed, err := settleRow(tx, r)
+		if err == nil && (r.Noted || r.Parked) {
+			err = endSuspicion(tx, r, landed)
+		}
 		if err != nil {
 			return err
 		}
@@ -75,19 +77,14 @@ func settleAll(tx *sqlitedb.Tx, rows []dispatcher.Settlement) error {
 			}
 		}
 		if r.Handle != "" && r.Provider != "" {
-			if err := keepHandle(tx, r); err != nil {
-				return err
-			}
-			handles, last = handles+1, r.DoneAt
+			named = append(named, r)
 		}
 	}
 	if err := spend(tx, took); err != nil {
 		return err
 	}
-	if handles > 0 {
-		return forgetHandles(tx, last, handles)
-	}
-	return nil
+	w := handleWriter{tx: tx}
+	return w.keep(named)
 }
 
 func settleRow(tx *sqlitedb.Tx, r *dispatcher.Settlement) (landed bool, err error) {

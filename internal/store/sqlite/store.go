@@ -75,6 +75,9 @@ func (s *Store) Register(ctx context.Context, worker string, now time.Time) (epo
 		if _, err := tx.Exec("UPDATE batches SET holder = 0, lease_until = NULL WHERE holder <> 0"); err != nil {
 			return err
 		}
+		if err := forgetStray(tx); err != nil {
+			return err
+		}
 		rows := tx.Query("INSERT INTO workers (worker, registered_at) VALUES (?, ?) RETURNING epoch", worker, now)
 		for rows.Next() {
 			epoch = rows.Int(0)

@@ -25,6 +25,7 @@ var replyTests = []test{
 	{"a receipt of delivery is the last word", testReceiptOrder},
 	{"receipts nobody waits for are not found", testReceiptUnknown},
 	{"a name used again means the newer message", testReceiptReused},
+	{"names of many messages come together", testReceiptMany},
 	{"old messages are forgotten step by step", testReceiptForgotten},
 }
 
@@ -271,14 +272,50 @@ func testReceiptUnknown(k *kit) {
 }
 
 func testReceiptReused(k *kit) {
-	k.targets(2)
+	k.targets(4)
 	b := k.one(event(1))
 	k.accepted(b, 0, "main", "7", after(hour))
 	k.receipt("main", "7", true, "DELIVRD")
 	k.accepted(b, 1, "main", "7", after(2*hour))
 	k.receipt("main", "7", false, "EXPIRED")
+	k.accepted(b, 3, "main", "8", after(2*hour))
+	k.accepted(b, 2, "main", "7", after(50*hour))
+	k.receipt("main", "7", false, "REJECTD")
+	k.receipt("main", "8", true, "ACCEPTD")
 	k.detail(b, 0, "receipt: DELIVRD")
 	k.detail(b, 1, "receipt: EXPIRED")
+	k.detail(b, 2, "receipt: REJECTD")
+	k.detail(b, 3, "receipt: ACCEPTD")
+}
+
+func testReceiptMany(k *kit) {
+	k.targets(64)
+	second := event(1)
+	second.IncidentID = "INC-2"
+	b, other := k.one(event(1)), k.one(second)
+	var rows []dispatcher.Settlement
+	for i := range 64 {
+		s := result(b, i, dispatcher.Delivered, channels.Delivered)
+		s.Provider, s.Handle, s.DoneAt = "main", fmt.Sprint("m", i), after(hour)
+		rows = append(rows, s)
+	}
+	rows[62].Provider = "other"
+	rows[63].DoneAt = after(24 * hour)
+	last := result(other, 1, dispatcher.Delivered, channels.Delivered)
+	last.Provider, last.Handle, last.DoneAt = "main", "m7", after(24*hour) // again, the newer
+	k.settle(append(rows, last)...)
+	for i := range 64 {
+		provider, want := "main", "receipt: DELIVRD"
+		if i == 62 {
+			provider = "other"
+		}
+		k.receipt(provider, fmt.Sprint("m", i), true, "DELIVRD")
+		if i == 7 {
+			want = "delivered"
+			k.detail(other, 1, "receipt: DELIVRD")
+		}
+		k.detail(b, i, want)
+	}
 }
 
 func testReceiptForgotten(k *kit) {
@@ -300,8 +337,8 @@ func testReceiptForgotten(k *kit) {
 	}
 	k.accepted(b, 4, "main", "m4", after(week)) // the first is not older than that yet
 	known("m0", "m1", "m2", "m3", "m4")
-	k.accepted(b, 5, "main", "m5", after(week+hour))
+	k.accepted(b, 5, "main", "m5", after(week+24*hour)) // a store may forget by the day
 	known("m2", "m3", "m4", "m5")
-	k.accepted(b, 5, "main", "m5", after(week+hour))
+	k.accepted(b, 5, "main", "m5", after(week+24*hour))
 	known("m4", "m5")
 }
