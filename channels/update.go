@@ -9,9 +9,9 @@ import (
 	"github.com/tocsin/tocsin/incident"
 )
 
-// Update is what a channel may say of one update of an incident: the public
-// projection of the event and the incident's timeline so far. It is shared by
-// every delivery of the update and must not be changed.
+// Update is what may leave of one update of an incident, as [Project] made it of the
+// event, and the incident's timeline so far. It is shared by every delivery of the
+// update and must not be changed.
 type Update struct {
 	Page       string
 	IncidentID string
@@ -28,8 +28,11 @@ type Update struct {
 	ResolvedAt         time.Time // zero while unresolved
 	Links              []incident.Link
 	Translations       map[string]incident.Translation
-	// Details may be shown to private targets only.
+	// Details are for private targets. A channel need not look whom it renders for:
+	// what it is given has been through [Update.SeenBy].
 	Details json.RawMessage
+	// PublicDetails are for everyone.
+	PublicDetails map[string]string
 	// Timeline holds every sent update up to this one, newest first.
 	Timeline   []TimelineEntry
 	AcceptedAt time.Time
@@ -91,12 +94,16 @@ func (u *Update) Recent(locale string) []TimelineEntry {
 	return recent
 }
 
-// Locales yields a locale and those it falls back to: "pt-BR", "pt" (RFC 4647,
-// section 3.4).
+// Locales yields a locale and those it falls back to (lookup of RFC 4647, section
+// 3.4): "pt-BR", "pt". A single letter or digit goes together with what it
+// introduces: "de-CH-x-bank", "de-CH", "de".
 func Locales(locale string) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		for locale != "" && yield(locale) {
 			locale = locale[:max(strings.LastIndexByte(locale, '-'), 0)]
+			if n := len(locale); n > 2 && locale[n-2] == '-' {
+				locale = locale[:n-2]
+			}
 		}
 	}
 }

@@ -35,6 +35,15 @@ func TestText(t *testing.T) {
 	if got := slices.Collect(Locales("zh-Hant-TW")); !slices.Equal(got, []string{"zh-Hant-TW", "zh-Hant", "zh"}) {
 		t.Errorf("%q", got)
 	}
+	// The examples of RFC 4647, section 3.4, and an extension's singleton.
+	for locale, want := range map[string]string{
+		"zh-Hant-CN-x-private1-private2": "zh-Hant-CN-x-private1-private2 zh-Hant-CN-x-private1 zh-Hant-CN zh-Hant zh",
+		"de-CH-u-co-phonebk":             "de-CH-u-co-phonebk de-CH-u-co de-CH de",
+	} {
+		if got := strings.Join(slices.Collect(Locales(locale)), " "); got != want {
+			t.Errorf("%q: %q", locale, got)
+		}
+	}
 }
 
 func TestRecent(t *testing.T) {

@@ -129,7 +129,8 @@ func (e *Engine) claimSlice(ctx context.Context, kept *contents, received []*que
 		verify := l.Verify || l.Takes != 1
 		requests[i] = ClaimRequest{
 			Batch: l.Batch, Leased: l.Claimed, Verify: verify,
-			Newer: verify || e.latest.maybeNewer(l.Incident, l.Sequence),
+			Newer:  verify || e.latest.maybeNewer(l.Incident, l.Sequence),
+			Budget: e.budgets[l.Group], Now: e.now(),
 		}
 	}
 	var answers []ClaimAnswer

@@ -45,7 +45,7 @@ func (c *content) payload(name string, ch channels.Channel, v channels.Variant) 
 				r.err = fmt.Errorf("rendering failed: %v", p)
 			}
 		}()
-		r.payload, r.err = ch.Render(c.update, v)
+		r.payload, r.err = ch.Render(c.update.SeenBy(v.Visibility), v)
 	})
 	return r.payload, r.err
 }

@@ -25,6 +25,7 @@ type Engine struct {
 	log      *slog.Logger
 
 	callbacks Callbacks
+	budgets   map[string]*Budget // by group; not changed
 
 	epoch     int64
 	ids       batchIDs
@@ -61,8 +62,8 @@ func New(opt Options, p Ports) (*Engine, error) {
 	}
 	e := &Engine{
 		opt: opt, ledger: p.Ledger, queue: p.Queue, intake: p.Intake, channels: p.Channels, meter: p.Meter, log: p.Log,
-		callbacks: p.Callbacks,
-		latest:    newLatest(), planner: newPlanner(),
+		callbacks: p.Callbacks, budgets: opt.budgets(),
+		latest: newLatest(), planner: newPlanner(),
 		admission: newAdmission(opt.Admission, opt.Groups, opt.Policy),
 		holdings:  holdings{by: make(map[int64][]*queue.Lease)},
 		claims:    make(chan []*queue.Lease), inbox: newInbox(), settler: newSettler(),

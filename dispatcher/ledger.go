@@ -279,6 +279,10 @@ type ClaimRequest struct {
 	Verify bool
 	// Newer: look for newer rows of the same (incident, target).
 	Newer bool
+	// Budget bounds what the batch may send as of Now; nil bounds nothing. What the
+	// batch has before counts too.
+	Budget *Budget
+	Now    time.Time
 }
 
 // ClaimState is what a claim came to.
@@ -305,13 +309,16 @@ const (
 	// target does not want every update.
 	WhyNewer
 	// WhyBlocked: an older update for an every_update target is open, and not
-	// in this batch.
+	// in this batch; or one is with a worker, and counts against the budget if
+	// it is sent.
 	WhyBlocked
 	// WhyInactive: the target is paused, unsubscribed, disabled or deleted.
 	WhyInactive
 	// WhyChanged: the target's address, secrets or the like changed since the
 	// plan: it goes back to the ledger to be batched anew.
 	WhyChanged
+	// WhyBudget: it would be more than the budget allows.
+	WhyBudget
 )
 
 // Exception is a delivery of a claimed batch that must not be sent.
@@ -362,6 +369,9 @@ type Settlement struct {
 	SentAt time.Time
 	DoneAt time.Time
 	Streak Streak
+	// Counts is the group whose messages are counted for its budget, "" if this is
+	// not one.
+	Counts string
 	// Noted: its start was noted; that ends here. Parked: it was given up, which an
 	// operator may want to know of.
 	Noted, Parked bool

@@ -56,6 +56,8 @@ type Options struct {
 	// RetryShare is how much of a provider's rate may go to retries, 0.2 for a fifth;
 	// 0 is no limit.
 	RetryShare float64
+	// Budgets bound what is sent in storms, by channel.
+	Budgets map[string]Budget
 	// Poison says what happens to deliveries that end the process.
 	Poison PoisonPolicy
 	// ExpiresAfter is the life of an update that names no expires_at.

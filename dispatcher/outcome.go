@@ -13,7 +13,8 @@ const (
 	// was sent; the newer one carries the whole timeline.
 	Superseded
 	// Suppressed: the target may not be told (paused, unsubscribed, disabled,
-	// deleted) or an operator stopped the fan-out.
+	// deleted), an operator stopped the fan-out, or it would be more than the
+	// budget allows.
 	Suppressed
 	// Expired: not delivered by the update's expires_at.
 	Expired

@@ -243,7 +243,7 @@ func (s *scheduler) except(d *held, ex Exception) {
 		s.drop(d)
 	case WhyNewer:
 		s.settle(d, Settlement{Outcome: Superseded})
-	case WhyInactive:
+	case WhyInactive, WhyBudget:
 		s.settle(d, Settlement{Outcome: Suppressed, Detail: ex.Detail})
 	case WhyBlocked:
 		s.toLedger(d, s.wall.Add(blockedPause))
@@ -252,8 +252,8 @@ func (s *scheduler) except(d *held, ex Exception) {
 	}
 }
 
-// blockedPause is when an every_update delivery looks again whether those
-// before it are done.
+// blockedPause is when a delivery that waits for those before it looks again
+// whether they are done.
 const blockedPause = 2 * time.Second
 
 // hold puts a delivery into its place: behind older ones of its (incident,

@@ -274,7 +274,7 @@ func (e *Engine) message(d *held) (channels.Channel, *channels.Message, error) {
 	return ch, &channels.Message{
 		ID:       incident.EditionID(u.Page, u.IncidentID, u.Sequence, strconv.FormatInt(d.d.Target, 10), d.d.Edition),
 		Provider: d.lane.provider, Address: d.d.Address, Target: d.d.Target, Secrets: d.d.Secrets,
-		Attempt: d.attempt + 1, Variant: v, Update: u, Payload: payload,
+		Attempt: d.attempt + 1, Variant: v, Update: u.SeenBy(v.Visibility), Payload: payload,
 		Written: func() { e.inbox.wrote(d) },
 	}, nil
 }

@@ -20,7 +20,7 @@
 // Characters nobody can see are dealt with as follows. Identifiers (incident,
 // update, component, page, external id) must be printable; anything else is
 // refused, because stripping could make two names one. Texts (title, message,
-// link titles, translations) lose bidirectional controls, zero-width characters
+// link titles, translations, public details) lose bidirectional controls, zero-width characters
 // and noncharacters silently, because a notice pasted from a chat tool has to go
 // out all the same; zero-width joiners stay where scripts and emoji need them,
 // after a non-ASCII letter, mark or symbol. Control characters are refused

@@ -63,6 +63,10 @@ type Event struct {
 	CallbackURL CallbackURL
 	// Details is any JSON value for internal audiences, with sorted keys.
 	Details json.RawMessage
+	// PublicDetails is what everyone may know of the incident's internals besides its
+	// texts, for programs above all: error codes, endpoints [32; names of 64 bytes,
+	// printable; values of one line, 512 characters].
+	PublicDetails map[string]string
 	// Test events reach only targets that are marked test.
 	Test bool
 	// Extra holds the fields Tocsin does not know, by name; they are kept and
@@ -153,6 +157,7 @@ func decodeFields(o *object) *Event {
 	if raw, ok := o.take("details"); ok {
 		e.Details = raw
 	}
+	e.PublicDetails = decodePublicDetails(o)
 	e.Extra = o.fields
 	return e
 }
@@ -189,6 +194,30 @@ func decodeTranslations(o *object) map[string]Translation {
 	return texts
 }
 
+// decodePublicDetails takes numbers too, as the text they are written as.
+func decodePublicDetails(o *object) map[string]string {
+	var raw map[string]json.RawMessage
+	o.into("public_details", &raw, "an object of names and their values")
+	if len(raw) == 0 {
+		return nil
+	}
+	details := make(map[string]string, len(raw))
+	for _, name := range slices.Sorted(maps.Keys(raw)) {
+		var value string
+		var number json.Number
+		switch {
+		case json.Unmarshal(raw[name], &value) == nil && string(raw[name]) != "null":
+		case raw[name][0] != '"' && json.Unmarshal(raw[name], &number) == nil && number != "":
+			value = number.String()
+		default:
+			o.failAt("public_details."+named(name), "must be a string or a number")
+			return nil
+		}
+		details[name] = value
+	}
+	return details
+}
+
 func decodeTargets(o *object) []Target {
 	var targets []Target
 	for _, t := range o.objects("targets", maxTargets) {
@@ -221,12 +250,13 @@ type wireEvent struct {
 	Targets      []wireTarget           `json:"targets,omitempty"`
 	CallbackURL  CallbackURL            `json:"callback_url,omitempty"`
 	Details      json.RawMessage        `json:"details,omitempty"`
+	Public       map[string]string      `json:"public_details,omitempty"`
 	Test         bool                   `json:"test,omitempty"`
 }
 
 // fieldNames are the names an event's JSON may have, besides Extra.
 const fieldNames = "page incident_id status impact affected_components started_at title message update_id " +
-	"updated_at resolved_at expires_at components links visibility translations targets callback_url details test"
+	"updated_at resolved_at expires_at components links visibility translations targets callback_url details public_details test"
 
 // knownField returns the field name is, or is but for the case of its letters.
 // Readers that fold case would take the one for the other.
@@ -274,7 +304,7 @@ func (e *Event) encode(secrets bool) ([]byte, error) {
 	}
 	out, err := compactJSON(wireEvent{e.Page, e.IncidentID, e.Status, e.Impact, affected, e.StartedAt,
 		e.Title, e.Message, e.UpdateID, e.UpdatedAt, e.ResolvedAt, e.ExpiresAt, e.Components, e.Links,
-		e.Visibility, e.Translations, wireTargets(e.Targets, secrets), callback, e.Details, e.Test})
+		e.Visibility, e.Translations, wireTargets(e.Targets, secrets), callback, e.Details, e.PublicDetails, e.Test})
 	if err != nil || len(e.Extra) == 0 {
 		return out, err
 	}

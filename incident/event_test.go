@@ -126,6 +126,20 @@ func TestDecodeFull(t *testing.T) {
 	checkRoundTrip(t, got)
 }
 
+func TestDecodePublicDetails(t *testing.T) {
+	e := decode(t, with("public_details", `{"http_status":503,"share":-1.50e2," error_code ":" E-1042 ","none":"null"}`))
+	want := map[string]string{"error_code": "E-1042", "http_status": "503", "share": "-1.50e2", "none": "null"}
+	if !reflect.DeepEqual(e.PublicDetails, want) {
+		t.Errorf("got %v", e.PublicDetails)
+	}
+	checkRoundTrip(t, e)
+	for _, absent := range []string{"null", "{}"} {
+		if e := decode(t, with("public_details", absent)); e.PublicDetails != nil {
+			t.Errorf("%s: %v", absent, e.PublicDetails)
+		}
+	}
+}
+
 // checkRoundTrip is the promise of Encode, MarshalJSON and ContentHash.
 func checkRoundTrip(t *testing.T, e *Event) {
 	t.Helper()

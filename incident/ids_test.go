@@ -96,6 +96,7 @@ func TestContentHashCoversContentAlone(t *testing.T) {
 		"visibility":      func(e *Event) { e.Visibility = Public },
 		"translations":    func(e *Event) { e.Translations["de"] = Translation{Title: "x"} },
 		"details":         func(e *Event) { e.Details = nil },
+		"public_details":  func(e *Event) { e.PublicDetails = map[string]string{"error_code": "E-1"} },
 		"extra":           func(e *Event) { e.Extra = nil },
 		"targets":         func(e *Event) { e.Targets = nil },
 		"target's locale": func(e *Event) { e.Targets[0].Locale = "de" },

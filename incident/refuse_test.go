@@ -17,6 +17,13 @@ func TestDecodeRefuses(t *testing.T) {
 		}
 		return "{" + strings.Join(parts, ",") + "}"
 	}
+	publicDetails := func(n int) string {
+		parts := make([]string, n)
+		for i := range parts {
+			parts[i] = fmt.Sprintf(`"d%d":%d`, i, i)
+		}
+		return "{" + strings.Join(parts, ",") + "}"
+	}
 	for name, c := range map[string]struct{ data, field string }{
 		"nothing":           {``, "event"},
 		"spaces":            {`  `, "event"},
@@ -49,6 +56,16 @@ func TestDecodeRefuses(t *testing.T) {
 		"C1 in message":     {with("message", `"a\u0085b"`), "message"},
 		"escape in message": {with("message", `"\u001b[2J"`), "message"},
 
+		"public_details list":     {with("public_details", `["E-1"]`), "public_details"},
+		"public detail null":      {with("public_details", `{"a":null}`), "public_details.a"},
+		"public detail bool":      {with("public_details", `{"a":true}`), "public_details.a"},
+		"public detail object":    {with("public_details", `{"a":{"b":1}}`), "public_details.a"},
+		"public detail empty":     {with("public_details", `{"a":" "}`), "public_details.a"},
+		"public detail nameless":  {with("public_details", `{" ":"b"}`), "public_details. "},
+		"public detail twice":     {with("public_details", `{"a":"b","a ":"c"}`), "public_details.a "},
+		"public detail in lines":  {with("public_details", `{"a":"b\nc"}`), "public_details.a"},
+		"public detail long":      {with("public_details", `{"a":"`+strings.Repeat("b", 513)+`"}`), "public_details.a"},
+		"public details, many":    {with("public_details", publicDetails(33)), "public_details"},
 		"no incident_id":          {with("incident_id", ""), "incident_id"},
 		"no status":               {with("status", ""), "status"},
 		"null status":             {with("status", "null"), "status"},

@@ -26,6 +26,7 @@ const (
 	maxComponents   = 1000
 	maxLinks        = 20
 	maxTranslations = 50
+	maxPublic       = 32
 	maxTargets      = 1000
 	maxSecrets      = 5
 )
@@ -45,7 +46,7 @@ func (e *Event) Validate() error {
 func (e *Event) normalise() *Invalid {
 	for _, step := range []func() *Invalid{
 		e.normaliseExtra, e.normaliseNames, e.normaliseTimes, e.normaliseTexts,
-		e.normaliseComponents, e.normaliseLinks, e.normaliseCallback, e.normaliseTranslations, e.normaliseTargets, e.checkSize,
+		e.normaliseComponents, e.normaliseLinks, e.normaliseCallback, e.normaliseTranslations, e.normalisePublicDetails, e.normaliseTargets, e.checkSize,
 	} {
 		if bad := step(); bad != nil {
 			return bad
@@ -250,6 +251,33 @@ func (e *Event) normaliseTranslations() *Invalid {
 		texts[locale] = text
 	}
 	e.Translations = nilIfEmpty(texts)
+	return nil
+}
+
+func (e *Event) normalisePublicDetails() *Invalid {
+	if len(e.PublicDetails) > maxPublic {
+		return tooMany("public_details", maxPublic)
+	}
+	details := make(map[string]string, len(e.PublicDetails))
+	for _, name := range slices.Sorted(maps.Keys(e.PublicDetails)) {
+		field := "public_details." + named(name)
+		key, bad := cleanID(field, name, maxNameLen)
+		if bad != nil {
+			return bad
+		}
+		value, reason := line(e.PublicDetails[name], maxTitle)
+		if _, twice := details[key]; twice {
+			reason = "must be given only once"
+		}
+		if reason == "" && (key == "" || value == "") {
+			reason = "must have both a name and a value"
+		}
+		if reason != "" {
+			return &Invalid{field, reason}
+		}
+		details[key] = value
+	}
+	e.PublicDetails = nilIfEmpty(details)
 	return nil
 }
 

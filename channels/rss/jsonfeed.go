@@ -51,6 +51,7 @@ type jsonExtension struct {
 	StartedAt  time.Time         `json:"started_at"`
 	ResolvedAt time.Time         `json:"resolved_at,omitzero"`
 	Links      []incident.Link   `json:"links,omitempty"`
+	Public     map[string]string `json:"public_details,omitempty"`
 	Details    json.RawMessage   `json:"details,omitempty"` // in private feeds only
 	Test       bool              `json:"test,omitempty"`
 }
@@ -65,7 +66,7 @@ func (v *view) json() []byte {
 		e := &v.entries[i]
 		f.Items = append(f.Items, jsonItem{
 			ID: e.id, URL: e.url, Title: e.title, HTML: e.html, Text: e.text, Published: e.at, Modified: e.at, Tags: e.words,
-			Tocsin: extension(e, v.private),
+			Tocsin: extension(e),
 		})
 	}
 	var out bytes.Buffer
@@ -77,7 +78,7 @@ func (v *view) json() []byte {
 	return out.Bytes()
 }
 
-func extension(e *entry, private bool) jsonExtension {
+func extension(e *entry) jsonExtension {
 	u := e.update
 	x := jsonExtension{
 		Page: u.Page, Thread: e.thread, IncidentID: clean(u.IncidentID), Sequence: u.Sequence, Status: u.Status, Impact: u.Impact,
@@ -90,7 +91,13 @@ func extension(e *entry, private bool) jsonExtension {
 			x.Components[clean(id)] = clean(status)
 		}
 	}
-	if private && json.Valid(u.Details) {
+	if len(u.PublicDetails) > 0 {
+		x.Public = make(map[string]string, len(u.PublicDetails))
+		for name, value := range u.PublicDetails {
+			x.Public[clean(name)] = clean(value)
+		}
+	}
+	if json.Valid(u.Details) {
 		x.Details = u.Details
 	}
 	return x

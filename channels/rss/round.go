@@ -181,8 +181,10 @@ func bounded(updates []*channels.Update) ([]*channels.Update, bool) {
 		for _, c := range u.AffectedComponents {
 			size += len(c)
 		}
-		for id, status := range u.Components {
-			size += len(id) + len(status)
+		for _, facts := range []map[string]string{u.Components, u.PublicDetails} {
+			for name, value := range facts {
+				size += len(name) + len(value)
+			}
 		}
 		if size > maxText && i > 0 {
 			return updates[:i], true

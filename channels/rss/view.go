@@ -65,7 +65,7 @@ func (s site) view(k key, t *incident.Target, updates []*channels.Update, now ti
 		v.title += " – " + k.page
 	}
 	for i, u := range updates {
-		e := s.entry(u, t.Locale)
+		e := s.entry(u.SeenBy(t.Visibility), t.Locale)
 		if i == 0 {
 			v.acceptedAt = u.AcceptedAt
 		}

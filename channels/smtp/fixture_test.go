@@ -297,7 +297,7 @@ func message(t testing.TB, c *Channel, sequence int, address string) *channels.M
 
 func messageOf(t testing.TB, c *Channel, u *channels.Update, v channels.Variant, address string) *channels.Message {
 	t.Helper()
-	p, err := c.Render(u, v)
+	p, err := c.Render(u.SeenBy(v.Visibility), v)
 	if err != nil {
 		t.Fatal(err)
 	}

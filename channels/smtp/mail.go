@@ -36,6 +36,8 @@ type Mail struct {
 	Updates []Entry
 	// Links lead to http and https only.
 	Links []incident.Link
+	// PublicDetails are facts for everyone, such as an error code, by their names.
+	PublicDetails map[string]string
 	// Details are the producer's internal ones, as JSON; "" but for private targets.
 	Details string
 	// Unsubscribe is the link of this target; "" if there is none. It is to be
@@ -57,13 +59,13 @@ type Entry struct {
 }
 
 // view is the update as templates see it.
-func view(u *channels.Update, locale string, v incident.Visibility) *Mail {
+func view(u *channels.Update, locale string) *Mail {
 	text := u.Text(locale)
 	m := &Mail{
 		Page: u.Page, IncidentID: u.IncidentID, Sequence: u.Sequence, Title: text.Title, Message: text.Message,
 		Stem: "[" + u.Page + "] " + firstTitle(u, locale), Status: u.Status, Impact: u.Impact,
 		StartedAt: u.StartedAt, UpdatedAt: u.At(), ResolvedAt: u.ResolvedAt,
-		Locale: locale, Test: u.Test,
+		PublicDetails: u.PublicDetails, Details: string(u.Details), Locale: locale, Test: u.Test,
 	}
 	if m.Title == "" {
 		m.Title = u.IncidentID
@@ -87,9 +89,6 @@ func view(u *channels.Update, locale string, v incident.Visibility) *Mail {
 			}
 			m.Links = append(m.Links, link)
 		}
-	}
-	if v == incident.Private {
-		m.Details = string(u.Details)
 	}
 	return m
 }
@@ -121,7 +120,7 @@ func trialUpdates() []channels.Update {
 		Title: "Logins fail", Message: "It is over.", AffectedComponents: []string{"auth-api"},
 		Components: map[string]string{"auth-api": "operational"}, StartedAt: at, UpdatedAt: at, ResolvedAt: at, AcceptedAt: at,
 		Links:   []incident.Link{{Title: "Status page", URL: "https://status.example.com/"}},
-		Details: []byte(`{}`), Test: true,
+		Details: []byte(`{}`), PublicDetails: map[string]string{"error_code": "E-1"}, Test: true,
 		Timeline: []channels.TimelineEntry{
 			{Sequence: 2, Status: incident.Resolved, Title: "Logins fail", Message: "It is over.", UpdatedAt: at},
 			{Sequence: 1, Status: incident.Investigating, Title: "Logins fail", Message: "We look into it.", UpdatedAt: at},

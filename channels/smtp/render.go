@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/tocsin/tocsin/channels"
-	"github.com/tocsin/tocsin/incident"
 )
 
 // payload is a mail with slots, the same for every target of a variant. A slot is
@@ -41,8 +40,7 @@ const maxSubject = 255
 const boundary = "=_tocsin"
 
 // Render writes the mail but for its slots: text and HTML from the templates of the
-// format, in the variant's locale where there is a translation, internal details
-// for private targets only.
+// format, in the variant's locale where there is a translation.
 func (c *Channel) Render(u *channels.Update, v channels.Variant) (channels.Payload, error) {
 	name := v.Format
 	if name == "" {
@@ -51,7 +49,7 @@ func (c *Channel) Render(u *channels.Update, v channels.Variant) (channels.Paylo
 	if c.templates.formats[name] == nil {
 		return nil, fmt.Errorf("there are no templates for the mail format %q; use %q, or add them to the templates' directory", name, formatTocsin)
 	}
-	data, texts, err := c.write(u, name, v.Locale, v.Visibility)
+	data, texts, err := c.write(u, name, v.Locale)
 	if err != nil {
 		return nil, fmt.Errorf("render update %d of an incident as mail: %w", u.Sequence, err)
 	}
@@ -69,9 +67,9 @@ func (c *Channel) Render(u *channels.Update, v channels.Variant) (channels.Paylo
 type written struct{ subject, text, html string }
 
 // write runs the templates of a format.
-func (c *Channel) write(u *channels.Update, name, locale string, v incident.Visibility) (*Mail, written, error) {
+func (c *Channel) write(u *channels.Update, name, locale string) (*Mail, written, error) {
 	f := c.templates.formats[name]
-	data := view(u, locale, v)
+	data := view(u, locale)
 	if c.config.Unsubscribe != nil {
 		data.Unsubscribe = c.templates.mark
 	}

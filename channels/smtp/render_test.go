@@ -199,7 +199,7 @@ func TestLongTimelinesAreBounded(t *testing.T) {
 	for i := 400; i > 0; i-- {
 		u.Timeline = append(u.Timeline, channels.TimelineEntry{Sequence: i, Status: incident.Monitoring, Message: strings.Repeat("m", 100)})
 	}
-	if n := len(view(u, "", incident.Public).Updates); n != channels.MaxRecent {
+	if n := len(view(u, "").Updates); n != channels.MaxRecent {
 		t.Errorf("%d updates", n)
 	}
 	for i := range u.Timeline {

@@ -14,8 +14,6 @@ import (
 	"strings"
 	texttemplate "text/template"
 	"time"
-
-	"github.com/tocsin/tocsin/incident"
 )
 
 // formatTocsin is the built-in format; a target without one has it.
@@ -150,7 +148,7 @@ func functions() map[string]any {
 func (c *Channel) trial() error {
 	for name := range c.templates.formats {
 		for _, u := range trialUpdates() {
-			_, texts, err := c.write(&u, name, "en", incident.Private)
+			_, texts, err := c.write(&u, name, "en")
 			if err != nil {
 				return fmt.Errorf("smtp: templates of %q: %w", name, err)
 			}

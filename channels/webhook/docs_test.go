@@ -115,7 +115,7 @@ func TestDocumentedRequest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rendered, err := (&Channel{}).Render(sampleUpdate(), channels.Variant{Visibility: incident.Public})
+	rendered, err := (&Channel{}).Render(sampleUpdate().SeenBy(incident.Public), channels.Variant{Visibility: incident.Public})
 	if err != nil {
 		t.Fatal(err)
 	}

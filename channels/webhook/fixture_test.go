@@ -91,7 +91,7 @@ func sampleUpdate() *channels.Update {
 func message(t testing.TB, c *Channel, address string) *channels.Message {
 	t.Helper()
 	v := channels.Variant{Visibility: incident.Public}
-	p, err := c.Render(sampleUpdate(), v)
+	p, err := c.Render(sampleUpdate().SeenBy(v.Visibility), v)
 	if err != nil {
 		t.Fatal(err)
 	}

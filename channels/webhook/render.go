@@ -42,6 +42,7 @@ type data struct {
 	ResolvedAt time.Time         `json:"resolved_at,omitzero"`
 	Updates    []entry           `json:"updates"`
 	Links      []incident.Link   `json:"links"`
+	Public     map[string]string `json:"public_details,omitempty"`
 	Details    json.RawMessage   `json:"details,omitempty"`
 	Test       bool              `json:"test,omitempty"`
 }
@@ -54,8 +55,7 @@ type entry struct {
 }
 
 // Render writes the body: texts in the variant's locale where there is a
-// translation, internal details for private targets only, and the
-// timeline as far as [channels.Update.Recent] goes.
+// translation, and the timeline as far as [channels.Update.Recent] goes.
 func (c *Channel) Render(u *channels.Update, v channels.Variant) (channels.Payload, error) {
 	if v.Format != "" && v.Format != formatTocsin {
 		return nil, fmt.Errorf("the webhook format %q is not known; use %q", v.Format, formatTocsin)
@@ -71,11 +71,8 @@ func (c *Channel) Render(u *channels.Update, v channels.Variant) (channels.Paylo
 			Affected: orEmpty(u.AffectedComponents), Components: u.Components,
 			StartedAt: u.StartedAt.UTC(), UpdatedAt: u.At(), ResolvedAt: u.ResolvedAt.UTC(),
 			Updates: timeline(u, v.Locale), Links: orEmpty(u.Links),
-			Test: u.Test,
+			Public: u.PublicDetails, Details: u.Details, Test: u.Test,
 		},
-	}
-	if v.Visibility == incident.Private {
-		b.Data.Details = u.Details
 	}
 	var out bytes.Buffer
 	enc := json.NewEncoder(&out)

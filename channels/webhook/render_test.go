@@ -14,7 +14,7 @@ import (
 
 func render(t *testing.T, u *channels.Update, v channels.Variant) (text string, decoded body) {
 	t.Helper()
-	p, err := (&Channel{}).Render(u, v)
+	p, err := (&Channel{}).Render(u.SeenBy(v.Visibility), v)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,6 +92,16 @@ func TestDetailsAreForPrivateTargetsOnly(t *testing.T) {
 		text, _ := render(t, sampleUpdate(), channels.Variant{Visibility: v})
 		if strings.Contains(text, "runbook") != shown {
 			t.Errorf("visibility %q: %s", v, text)
+		}
+	}
+}
+
+func TestPublicDetailsAreForEveryone(t *testing.T) {
+	u := sampleUpdate()
+	u.PublicDetails = map[string]string{"error_code": "E-1042"}
+	for _, v := range []incident.Visibility{incident.Private, incident.Public} {
+		if _, b := render(t, u, channels.Variant{Visibility: v}); b.Data.Public["error_code"] != "E-1042" {
+			t.Errorf("visibility %q: %+v", v, b.Data)
 		}
 	}
 }

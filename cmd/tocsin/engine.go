@@ -448,5 +448,6 @@ func dispatcherOptions(cfg *config.Config, ways *outlets, connections int) dispa
 	opt.Backoff = dispatcher.Backoff{Base: cfg.Retry.Base, Cap: cfg.Retry.Cap}
 	opt.ExpiresAfter = cfg.Retry.ExpiresAfter
 	opt.Policy = ways.limits
+	opt.Budgets = ways.budgets()
 	return opt
 }

@@ -94,6 +94,17 @@ func (o *outlets) limits(group, provider string) dispatcher.ProviderPolicy {
 	return dispatcher.ProviderPolicy{Limit: h.Limit(), Window: min(h.Window, h.Connections)}
 }
 
+// budgets bound what a storm of updates sends, as dispatcher.Options.Budgets.
+func (o *outlets) budgets() map[string]dispatcher.Budget {
+	budget := func(b config.Budget) dispatcher.Budget {
+		return dispatcher.Budget{PerIncident: ratelimit.Quota(b.PerIncident), PerHour: b.PerHour, PerDay: b.PerDay}
+	}
+	all := &o.cfg.Budgets
+	return map[string]dispatcher.Budget{
+		incident.ChannelWebhook: budget(all.Webhook), incident.ChannelSMTP: budget(all.SMTP), incident.ChannelSMPP: budget(all.SMPP),
+	}
+}
+
 // longestSend bounds one attempt over the configured channels: all its timeouts
 // one after the other, with the first try on a kept connection that turns out to be
 // stale. Claims of batches last longer.

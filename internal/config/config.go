@@ -62,9 +62,11 @@ type Config struct {
 	// SMS is what all accounts have in common.
 	SMS SMS `yaml:"sms"`
 	// SMPP lists accounts at SMS centres, by unique names.
-	SMPP  []SMPP `yaml:"smpp"`
-	RSS   RSS    `yaml:"rss"`
-	Retry Retry  `yaml:"retry"`
+	SMPP []SMPP `yaml:"smpp"`
+	RSS  RSS    `yaml:"rss"`
+	// Budgets bound what a storm of updates sends.
+	Budgets Budgets `yaml:"budgets"`
+	Retry   Retry   `yaml:"retry"`
 	// Callback is how producers are told that an update is complete.
 	Callback Callback `yaml:"callback"`
 	// Alerts is what Alertmanager's alerts mean.
@@ -179,6 +181,7 @@ func bare() *Config {
 		SMS: SMS{ConnectTimeout: 5 * time.Second, ResponseTimeout: 10 * time.Second, EnquireLink: 30 * time.Second,
 			IdleTime: time.Minute},
 		SMPP: []SMPP{}, RSS: RSS{Title: "Status", Entries: 50},
+		Budgets:  defaultBudgets(),
 		Retry:    Retry{Base: 2 * time.Second, Cap: time.Hour, ExpiresAfter: 24 * time.Hour},
 		Callback: Callback{Secrets: []string{}},
 		Alerts:   defaultAlerts(), Lifecycle: defaultLifecycle(), Probes: defaultProbes(), Audit: Audit{Keep: 365 * 24 * time.Hour},

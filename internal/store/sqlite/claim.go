@@ -19,7 +19,7 @@ func (s *Store) Claim(ctx context.Context, epoch int64, until time.Time, request
 	var answers []dispatcher.ClaimAnswer
 	claim := func(tx *sqlitedb.Tx) error {
 		answers = make([]dispatcher.ClaimAnswer, len(requests))
-		c := claimer{tx: tx, stopped: make(map[int64]int)}
+		c := claimer{tx: tx, stopped: make(map[int64]int), budgets: newBudgets(tx)}
 		if err := c.look(requests); err != nil {
 			return err
 		}
@@ -57,6 +57,7 @@ type claimer struct {
 	stopped map[int64]int // up to which sequence, by incident, as far as asked
 	// changed: some target changed after the oldest batch was planned.
 	changed bool
+	budgets budgets
 	// suspected: some delivery was started and never ended.
 	suspected bool
 }
@@ -169,6 +170,9 @@ func (c *claimer) check(r *dispatcher.ClaimRequest, d *queue.Delivery) (dispatch
 	}
 	if differs {
 		return dispatcher.WhyChanged, "", nil
+	}
+	if r.Budget != nil {
+		return c.budgets.check(r, d)
 	}
 	return 0, "", nil
 }

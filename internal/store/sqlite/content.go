@@ -34,13 +34,10 @@ func (s *Store) Content(ctx context.Context, id int64, sequence int) (*channels.
 				if rows.Int(0) != int64(sequence) {
 					break
 				}
-				u = updateOf(e)
+				u = channels.Project(e)
 				u.Sequence, u.UpdatedAt, u.AcceptedAt, u.ExpiresAt = sequence, rows.Time(2), rows.Time(3), rows.Time(4)
 			}
-			u.Timeline = append(u.Timeline, channels.TimelineEntry{
-				Sequence: int(rows.Int(0)), Status: e.Status, Impact: e.Impact, Title: e.Title, Message: e.Message,
-				UpdatedAt: rows.Time(2), Translations: e.Translations,
-			})
+			u.Timeline = append(u.Timeline, channels.ProjectEntry(e, int(rows.Int(0)), rows.Time(2)))
 		}
 		return rows.Err()
 	})
@@ -48,12 +45,4 @@ func (s *Store) Content(ctx context.Context, id int64, sequence int) (*channels.
 		err = fmt.Errorf("%w: update %d of incident %d isn't there", dispatcher.ErrLedgerRefused, sequence, id)
 	}
 	return u, err
-}
-
-func updateOf(e *incident.Event) *channels.Update {
-	return &channels.Update{
-		Page: e.Page, IncidentID: e.IncidentID, Status: e.Status, Impact: e.Impact, Title: e.Title, Message: e.Message,
-		AffectedComponents: e.AffectedComponents, Components: e.Components, StartedAt: e.StartedAt,
-		ResolvedAt: e.ResolvedAt, Links: e.Links, Translations: e.Translations, Details: e.Details, Test: e.Test,
-	}
 }

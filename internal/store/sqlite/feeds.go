@@ -161,7 +161,7 @@ func readFeedUpdate(tx *sqlitedb.Tx, id int64, sequence int) (u *channels.Update
 	if err != nil {
 		return nil, 0, fmt.Errorf("read update %d: %w", id, err)
 	}
-	u = updateOf(e)
+	u = channels.Project(e)
 	u.Sequence = sequence
 	u.UpdatedAt, u.AcceptedAt, u.ExpiresAt = rows.Time(1), rows.Time(2), rows.Time(3)
 	return u, len(event), nil

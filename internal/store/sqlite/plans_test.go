@@ -113,6 +113,11 @@ func TestQueryPlans(t *testing.T) {
 		{"delivered by receipt", handleDelivered, 3, []string{"SEARCH handles USING PRIMARY KEY (day=? AND provider=? AND handle=?)"}},
 		{"receipt", writeReceipt, 4, []string{"SEARCH deliveries USING PRIMARY KEY (incident=? AND target=? AND sequence=?)"}},
 		{"older rows", older, 3, []string{"SCAN j VIRTUAL TABLE INDEX 1:", "SEARCH d USING PRIMARY KEY (incident=? AND target=? AND sequence<?)"}},
+		{"told so far", toldSoFar, 4, []string{
+			"SEARCH d USING PRIMARY KEY (incident=? AND target=? AND sequence<?)",
+			"CORRELATED SCALAR SUBQUERY 1", "SEARCH b USING INTEGER PRIMARY KEY (rowid=?)"}},
+		{"spent so far", spentSoFar, 3, []string{"SEARCH spent USING PRIMARY KEY (grp=? AND hour>? AND hour<?)"}},
+		{"status of an update", statusOf, 2, []string{"SEARCH updates USING INDEX updates_sequence (incident=? AND sequence=?)"}},
 		{"old handles", dropHandles, 2, []string{
 			"SEARCH handles USING PRIMARY KEY (day=? AND provider=? AND handle=?)", "LIST SUBQUERY 2", "SEARCH handles USING PRIMARY KEY (day<?)"}},
 		{"targets elsewhere", elsewhere, 5, []string{"SEARCH targets USING INTEGER PRIMARY KEY (rowid>?)"}},

@@ -51,6 +51,7 @@ func (s *Store) Settle(ctx context.Context, rows []dispatcher.Settlement, finish
 }
 
 func settleAll(tx *sqlitedb.Tx, rows []dispatcher.Settlement) error {
+	var took map[hourOf]int
 	var named []*dispatcher.Settlement
 	for i := range rows {
 		r := &rows[i]
@@ -64,6 +65,12 @@ func settleAll(tx *sqlitedb.Tx, rows []dispatcher.Settlement) error {
 		if !landed {
 			continue
 		}
+		if r.Counts != "" {
+			if took == nil {
+				took = make(map[hourOf]int)
+			}
+			took[hourOf{r.Counts, hour(r.DoneAt)}]++
+		}
 		if r.Streak != dispatcher.StreakKeep {
 			if err := streak(tx, r); err != nil {
 				return err
@@ -72,6 +79,9 @@ func settleAll(tx *sqlitedb.Tx, rows []dispatcher.Settlement) error {
 		if r.Handle != "" && r.Provider != "" {
 			named = append(named, r)
 		}
+	}
+	if err := spend(tx, took); err != nil {
+		return err
 	}
 	w := handleWriter{tx: tx}
 	return w.keep(named)

@@ -59,7 +59,7 @@ func Run(t *testing.T, open Open) {
 		name  string
 		tests []test
 	}{
-		{"Targets", targetTests}, {"Accept", acceptTests}, {"Plan", planTests}, {"Claim", claimTests},
+		{"Targets", targetTests}, {"Accept", acceptTests}, {"Plan", planTests}, {"Claim", claimTests}, {"Budgets", budgetTests},
 		{"Settle", settleTests}, {"Retry", retryTests}, {"Sweep", sweepTests}, {"History", historyTests},
 		{"Feeds", feedTests}, {"Replies", replyTests}, {"Reroute", rerouteTests}, {"Callbacks", callbackTests},
 		{"Resends", resendTests}, {"Cases", caseTests}, {"Suspects", suspectTests}, {"Probes", probeTests},
