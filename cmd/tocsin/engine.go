@@ -350,7 +350,7 @@ func openQueue(ctx context.Context, cfg *config.Config, groups []string, db *sql
 	patience, cancel := context.WithTimeout(ctx, brokerPatience)
 	defer cancel()
 	b, err := rabbitmq.Open(patience, rabbitmq.Options{
-		URL: cfg.Queue, Deployment: cfg.Deployment, Groups: groups, Exclusive: true, Logger: log,
+		URL: cfg.Queue, Deployment: cfg.Deployment, Groups: groups, Exclusive: true, Logger: log, Unwrap: unwrap,
 	})
 	if err != nil {
 		return nil, unavailableError(err)
@@ -361,6 +361,23 @@ func openQueue(ctx context.Context, cfg *config.Config, groups []string, db *sql
 		return b.Ready(ctx)
 	}
 	return &queues{Queue: b, Intake: b, name: "rabbitmq", ready: ready, connected: b.Connected, probes: b}, nil
+}
+
+// unwrap makes an event of a CloudEvent, as [rabbitmq.Options] has it.
+func unwrap(e *queue.Event, contentType string, attributes map[string]string) *queue.Verdict {
+	native, err := senders.MessageCloudEvent(contentType, attributes, e.Body)
+	if err == nil {
+		e.Body, err = incident.Encode(native)
+		e.UpdateID = native.UpdateID
+	}
+	if err == nil {
+		return nil
+	}
+	verdict := &queue.Verdict{Result: "invalid", Reason: err.Error()}
+	if invalid, ok := errors.AsType[*incident.Invalid](err); ok {
+		verdict.Field, verdict.Reason = invalid.Field, invalid.Reason
+	}
+	return verdict
 }
 
 // Offer implements [gateway.Intake]. A full disk is not a queue that will be

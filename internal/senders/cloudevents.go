@@ -46,6 +46,20 @@ func BinaryCloudEvent(h http.Header, body []byte) (*incident.Event, error) {
 	return a.event("ce-", "", body)
 }
 
+// MessageCloudEvent reads an event that came through a broker: structured, if its content
+// type says so, or with its attributes beside it (AMQP protocol binding 1.0.2, section 3),
+// by their names.
+func MessageCloudEvent(contentType string, named map[string]string, body []byte) (*incident.Event, error) {
+	if media, _, err := mime.ParseMediaType(contentType); err == nil && strings.HasPrefix(media, "application/cloudevents") {
+		if media != "application/cloudevents+json" {
+			return nil, &incident.Invalid{Field: "content_type", Reason: "must be application/cloudevents+json; one message has one event"}
+		}
+		return StructuredCloudEvent(body)
+	}
+	a := attributes{named["specversion"], named["id"], named["source"], named["type"], named["time"], contentType}
+	return a.event("cloudEvents:", "", body)
+}
+
 // StructuredCloudEvent reads an event in the JSON format of CloudEvents (1.0.2), as its
 // data or data_base64. Fields of its data are named as data.impact.
 func StructuredCloudEvent(body []byte) (*incident.Event, error) {

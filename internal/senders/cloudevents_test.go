@@ -1,6 +1,7 @@
 package senders
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -125,4 +126,34 @@ func FuzzCloudEvents(f *testing.F) {
 			accepted(t, one.Event)
 		}
 	})
+}
+
+func TestMessageCloudEvents(t *testing.T) {
+	data := `{"incident_id":"INC-1","status":"resolved","impact":"minor","affected_components":[],"started_at":"2026-11-21T05:00:00Z"}`
+	named := map[string]string{"specversion": "1.0", "id": "7", "source": "/status", "type": "x", "time": "2026-11-21T05:01:00Z"}
+	beside, err := MessageCloudEvent("application/json", named, []byte(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	inside, err := MessageCloudEvent("application/cloudevents+json; charset=utf-8", nil,
+		[]byte(`{"specversion":"1.0","id":"7","source":"/status","type":"x","time":"2026-11-21T05:01:00Z","data":`+data+`}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if beside.UpdateID == "" || beside.UpdateID != inside.UpdateID || !beside.UpdatedAt.Equal(inside.UpdatedAt) {
+		t.Errorf("beside: %q at %v; inside: %q at %v", beside.UpdateID, beside.UpdatedAt, inside.UpdateID, inside.UpdatedAt)
+	}
+	for want, c := range map[string]struct {
+		media string
+		named map[string]string
+	}{
+		"cloudEvents:source":          {"application/json", map[string]string{"specversion": "1.0", "id": "7"}},
+		"cloudEvents:datacontenttype": {"text/plain", named},
+		"content_type":                {"application/cloudevents-batch+json", nil},
+	} {
+		_, err := MessageCloudEvent(c.media, c.named, []byte(data))
+		if invalid, ok := errors.AsType[*incident.Invalid](err); !ok || invalid.Field != want {
+			t.Errorf("got %v, want one of %s", err, want)
+		}
+	}
 }

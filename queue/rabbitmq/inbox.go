@@ -20,6 +20,7 @@ type item struct {
 	body          []byte
 	messageID     string
 	contentType   string
+	attributes    map[string]string // of a CloudEvent
 	routingKey    string
 	replyTo       string
 	correlationID string
@@ -134,7 +135,7 @@ func (in *inbox) add(urgency int, d amqp.Delivery) {
 		tag: d.DeliveryTag, urgency: urgency, takes: int(whole(d.Headers["x-delivery-count"])) + 1,
 		published: d.Timestamp, received: receivedAt(d.Headers, time.Now()), source: source(d.Headers),
 		body: d.Body, messageID: d.MessageId, contentType: d.ContentType, routingKey: d.RoutingKey,
-		replyTo: d.ReplyTo, correlationID: d.CorrelationId,
+		replyTo: d.ReplyTo, correlationID: d.CorrelationId, attributes: attributes(d.Headers),
 	}
 	in.mu.Lock()
 	defer in.mu.Unlock()

@@ -14,7 +14,7 @@ import (
 
 // Headers of events. Producers need none of them.
 const (
-	headerSource     = "tocsin-source"      // "http", "alerts", "probes"
+	headerSource     = "tocsin-source"      // as [queue.Event] has it
 	headerReceivedAt = "tocsin-received-at" // ms since 1970
 	headerReason     = "tocsin-reason"      // why an event is invalid
 	headerField      = "tocsin-field"       // which field of it is at fault, if one is
@@ -57,8 +57,8 @@ func (b *Broker) Offer(ctx context.Context, e *queue.Event) error {
 	})
 }
 
-// Take implements [queue.Intake]. Events that are too large are concluded as
-// invalid here.
+// Take implements [queue.Intake]. Events that are too large, or CloudEvents without
+// one, are concluded as invalid here.
 func (b *Broker) Take(ctx context.Context, limit int) ([]*queue.Event, error) {
 	return b.takeBodies(ctx, intake, limit)
 }
@@ -76,14 +76,12 @@ func (b *Broker) takeBodies(ctx context.Context, from string, limit int) ([]*que
 		}
 		events := make([]*queue.Event, 0, len(handles))
 		for i, h := range handles {
-			if len(h.item.body) <= queue.MaxEventBytes {
-				events = append(events, h.event())
+			e, bad := b.eventOf(h, from)
+			if bad == nil {
+				events = append(events, e)
 				continue
 			}
-			err := b.conclude(ctx, []*handle{h}, []queue.Verdict{{
-				Result: invalid,
-				Reason: fmt.Sprintf("the event has %d bytes, at most %d are allowed: only so many are kept here", len(h.item.body), queue.MaxEventBytes),
-			}})
+			err := b.conclude(ctx, []*handle{h}, []queue.Verdict{*bad})
 			if err == nil {
 				continue
 			}
@@ -103,10 +101,52 @@ func (h *handle) event() *queue.Event {
 	return &queue.Event{Body: h.item.body, UpdateID: h.item.messageID, ReceivedAt: h.item.received, Source: h.item.source, Tag: h}
 }
 
+// eventOf is what a message of a queue says, or why it is invalid.
+func (b *Broker) eventOf(h *handle, from string) (*queue.Event, *queue.Verdict) {
+	if n := len(h.item.body); n > queue.MaxEventBytes {
+		return nil, &queue.Verdict{
+			Result: invalid,
+			Reason: fmt.Sprintf("the event has %d bytes, at most %d are allowed: only so many are kept here", n, queue.MaxEventBytes),
+		}
+	}
+	e := h.event()
+	if b.opts.Unwrap == nil || from != intake || h.item.attributes == nil && !strings.HasPrefix(h.item.contentType, "application/cloudevents") {
+		return e, nil
+	}
+	if bad := b.opts.Unwrap(e, h.item.contentType, h.item.attributes); bad != nil {
+		return nil, bad
+	}
+	return e, nil
+}
+
+// attributes are those of a CloudEvent that a message has in its headers (AMQP protocol
+// binding 1.0.2, section 3.1.3); nil if it has none.
+func attributes(headers amqp.Table) map[string]string {
+	var found map[string]string
+	for _, name := range [...]string{"specversion", "id", "source", "type", "time"} {
+		for _, before := range [...]string{"cloudEvents:", "cloudEvents_"} {
+			var text string
+			switch v := headers[before+name].(type) {
+			case string:
+				text = v
+			case time.Time: // AMQP has a type for it
+				text = v.UTC().Format(time.RFC3339Nano)
+			default:
+				continue
+			}
+			if found == nil {
+				found = make(map[string]string)
+			}
+			found[name] = text
+		}
+	}
+	return found
+}
+
 // source keeps to the known words: anybody can publish, and it becomes a label.
 func source(headers amqp.Table) string {
 	switch s, _ := headers[headerSource].(string); s {
-	case "http", "alerts", "probes":
+	case "http", "alerts", "probes", "pagerduty", "statuspage", "mapping", "manual":
 		return s
 	}
 	return "amqp"

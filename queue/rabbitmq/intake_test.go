@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
 
@@ -50,6 +51,36 @@ func TestAnyClientsEvents(t *testing.T) {
 		if e.ReceivedAt.IsZero() || e.ReceivedAt.Year() > 10_000 {
 			t.Errorf("event %d was received at %v", i, e.ReceivedAt)
 		}
+	}
+}
+
+func TestCloudEventsAreUnwrapped(t *testing.T) {
+	url := testenv.Vhost(t)
+	opt := testOptions(t, url)
+	opt.Unwrap = func(e *queue.Event, contentType string, attributes map[string]string) *queue.Verdict {
+		if attributes["id"] == "bad" {
+			return &queue.Verdict{Result: "invalid", Field: "cloudEvents:source", Reason: "is required"}
+		}
+		e.Body = []byte(contentType + " " + attributes["id"] + " " + attributes["time"])
+		return nil
+	}
+	b := open(t, opt)
+	ch := peer(t, url)
+	at := time.Date(2026, 11, 21, 5, 0, 0, 0, time.UTC)
+	produce(t, ch, "a", amqp.Publishing{Body: []byte("plain"), ContentType: "application/json"})
+	produce(t, ch, "a", amqp.Publishing{Headers: amqp.Table{"cloudEvents:id": "bad"}})
+	produce(t, ch, "a", amqp.Publishing{ContentType: "application/json", Headers: amqp.Table{"cloudEvents:id": "1", "cloudEvents:time": at}})
+	produce(t, ch, "a", amqp.Publishing{ContentType: "application/json", Headers: amqp.Table{"cloudEvents_id": "2", "cloudEvents_other": int32(1)}})
+	produce(t, ch, "a", amqp.Publishing{ContentType: "application/cloudevents+json; charset=utf-8"})
+	events := takeAll(t, b, 4)
+	for i, want := range []string{"plain", "application/json 1 2026-11-21T05:00:00Z", "application/json 2 ", "application/cloudevents+json; charset=utf-8  "} {
+		if got := string(events[i].Body); got != want {
+			t.Errorf("event %d: got %q, want %q", i, got, want)
+		}
+	}
+	aside, ok, err := ch.Get("tocsin.incidents.invalid", true)
+	if err != nil || !ok || aside.Headers[headerField] != "cloudEvents:source" {
+		t.Errorf("set aside: %v, %v, %v", aside.Headers, ok, err)
 	}
 }
 

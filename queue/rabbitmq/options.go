@@ -11,6 +11,8 @@ import (
 	"time"
 
 	amqp "github.com/rabbitmq/amqp091-go"
+
+	"github.com/tocsin/tocsin/queue"
 )
 
 // Options are what [Open] needs. Zero values mean the defaults.
@@ -25,6 +27,11 @@ type Options struct {
 	Deployment string
 	// Groups are the groups that can be published to and received from.
 	Groups []string
+	// Unwrap makes an event of one that was published as a CloudEvent: structured, by
+	// its content type, or with its attributes in headers, here by their names. It
+	// returns why the event is invalid, nil if it isn't. Without it such events are
+	// taken as any others.
+	Unwrap func(e *queue.Event, contentType string, attributes map[string]string) *queue.Verdict
 	// Exclusive holds a queue that only one process can hold, so that a second
 	// one refuses to start: set it where the store isn't shared.
 	Exclusive bool
