@@ -23,8 +23,11 @@ func checkJSON(data []byte, whole string, depth int) *Invalid {
 	if bad := walk(data, whole, depth); bad != nil {
 		return bad
 	}
+	if json.Valid(data) {
+		return nil
+	}
 	var raw json.RawMessage
-	if err := json.Unmarshal(data, &raw); err != nil {
+	if err := json.Unmarshal(data, &raw); err != nil { // says where
 		reason := "must be exactly one JSON value"
 		if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
 			reason += "; see byte " + strconv.FormatInt(syntax.Offset, 10)
@@ -38,14 +41,19 @@ func checkJSON(data []byte, whole string, depth int) *Invalid {
 // meet anything, JSON or not; whether it is JSON is checked after it. In JSON a
 // string before a colon is a name.
 func walk(data []byte, whole string, depth int) *Invalid {
-	var open []map[string]struct{} // names seen, per open object or array
+	var open []names // seen, per open object or array
 	for i := 0; i < len(data); i++ {
 		switch data[i] {
 		case '{', '[':
 			if len(open) == depth {
 				return &Invalid{whole, fmt.Sprintf("must not be nested deeper than %d levels", depth)}
 			}
-			open = append(open, nil)
+			if len(open) < cap(open) { // with the room of one before
+				open = open[:len(open)+1]
+				open[len(open)-1].forget()
+			} else {
+				open = append(open, names{})
+			}
 		case '}', ']':
 			if len(open) > 0 {
 				open = open[:len(open)-1]
@@ -57,24 +65,55 @@ func walk(data []byte, whole string, depth int) *Invalid {
 			}
 			next := bytes.TrimLeft(data[end:], " \t\r\n")
 			if len(open) > 0 && len(next) > 0 && next[0] == ':' {
-				var name string
-				if json.Unmarshal(data[i:end], &name) != nil {
-					return &Invalid{whole, "must be exactly one JSON value"}
+				name := data[i+1 : end-1]
+				if bytes.IndexByte(name, '\\') >= 0 {
+					var text string
+					if json.Unmarshal(data[i:end], &text) != nil {
+						return &Invalid{whole, "must be exactly one JSON value"}
+					}
+					name = []byte(text)
 				}
-				names := open[len(open)-1]
-				if _, twice := names[name]; twice {
-					return &Invalid{named(name), "must be given only once"}
+				if open[len(open)-1].add(name) {
+					return &Invalid{named(string(name)), "must be given only once"}
 				}
-				if names == nil {
-					names = make(map[string]struct{})
-					open[len(open)-1] = names
-				}
-				names[name] = struct{}{}
 			}
 			i = end - 1
 		}
 	}
 	return nil
+}
+
+// names are those of one object so far: the first few in a list, which is faster, all
+// of a large one in a map.
+type names struct {
+	few  [][]byte
+	many map[string]struct{}
+}
+
+const fewNames = 16
+
+func (n *names) forget() { n.few, n.many = n.few[:0], nil }
+
+// add says whether name is there already.
+func (n *names) add(name []byte) (twice bool) {
+	if n.many != nil {
+		if _, twice = n.many[string(name)]; !twice {
+			n.many[string(name)] = struct{}{}
+		}
+		return twice
+	}
+	for _, seen := range n.few {
+		if bytes.Equal(seen, name) {
+			return true
+		}
+	}
+	if n.few = append(n.few, name); len(n.few) > fewNames {
+		n.many = make(map[string]struct{}, 2*len(n.few))
+		for _, seen := range n.few {
+			n.many[string(seen)] = struct{}{}
+		}
+	}
+	return false
 }
 
 // stringEnd returns where the string that starts at data[i] ends, and whether its

@@ -77,6 +77,9 @@ type alert struct {
 // Without truncated alerts each has the whole of the group. What it refuses is an
 // [*incident.Invalid].
 func (a *Alertmanager) Reports(body []byte) ([]*lifecycle.Report, error) {
+	if err := incident.CheckJSON(body, "body"); err != nil {
+		return nil, err
+	}
 	var n notification
 	if err := json.Unmarshal(body, &n); err != nil {
 		return nil, unreadable(err)

@@ -149,10 +149,12 @@ func TestAlertsOfSeveralPages(t *testing.T) {
 
 func TestRefusedAlerts(t *testing.T) {
 	for _, tc := range []struct{ body, field string }{
-		{"", "alerts"},
+		{"", "body"},
 		{"[]", "alerts"},
-		{"{", "alerts"},
-		{`{} {}`, "alerts"},
+		{"{", "body"},
+		{`{"version":"4","version":"4"}`, "version"},
+		{"{\"version\":\"\xff\"}", "body"},
+		{`{} {}`, "body"},
 		{`{}`, "version"},
 		{`{"version":"3"}`, "version"},
 		{`{"version":4}`, "version"},
@@ -168,7 +170,7 @@ func TestRefusedAlerts(t *testing.T) {
 		{`{"version":"4","groupKey":"k","alerts":[{"status":"firing","startsAt":"2026-11-21T05:00:00Z","labels":{"component":"a\nb"}}]}`, "alerts.labels.component"},
 		{`{"version":"4","groupKey":"k","alerts":[{"status":"firing","startsAt":"2026-11-21T05:00:00Z","labels":{"tocsin":"hush"}}]}`, "alerts.labels.tocsin"},
 		{`{"version":"4","groupKey":"k","alerts":[{"status":"firing","startsAt":"0002-11-21T05:00:00Z"}]}`, "alerts.startsAt"},
-		{`{"x":` + strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000) + `,"version":"4"}`, "alerts"},
+		{`{"x":` + strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000) + `,"version":"4"}`, "body"},
 	} {
 		reports, err := reader(t, nil).Reports([]byte(tc.body))
 		invalid, ok := errors.AsType[*incident.Invalid](err)
