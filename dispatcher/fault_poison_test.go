@@ -28,7 +28,7 @@ func TestFault_14_PoisonIsIsolated(t *testing.T) {
 }
 
 func poisoned(t *testing.T, kind func(*testing.T, func(*testing.T, *world))) {
-	const targets, poison, most = 250, 57, 12
+	const targets, poison, most = 250, 57, 14
 	deaths := 0
 	defendedIn(t, kind, func(w *world) (faults []string) {
 		if deaths >= most {

@@ -16,7 +16,8 @@ import (
 // that the next death names one.
 type PoisonPolicy struct {
 	// Takes is from which take on a batch's deliveries are suspects; 0 is never. A
-	// process may die for many reasons: the first times it is nobody's fault.
+	// process may die for many reasons: the first times it is nobody's fault, and
+	// whoever answers slowly is under way each time.
 	Takes int
 	// AtOnce is how many suspects that no death named are under way at once.
 	AtOnce int
@@ -30,7 +31,7 @@ type PoisonPolicy struct {
 
 // DefaultPoison is the policy where nothing is configured. A broker gives a batch out
 // 21 times.
-func DefaultPoison() PoisonPolicy { return PoisonPolicy{Takes: 3, AtOnce: 64, Starts: 4, GiveUp: 20} }
+func DefaultPoison() PoisonPolicy { return PoisonPolicy{Takes: 8, AtOnce: 64, Starts: 4, GiveUp: 20} }
 
 // suspects are the deliveries whose start has to be noted. It belongs to the scheduler.
 type suspects struct {
