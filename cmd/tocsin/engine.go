@@ -34,12 +34,8 @@ import (
 	"github.com/tocsin/tocsin/internal/public"
 	"github.com/tocsin/tocsin/internal/senders"
 	"github.com/tocsin/tocsin/internal/sqlitedb"
-	"github.com/tocsin/tocsin/internal/store"
 	storesqlite "github.com/tocsin/tocsin/internal/store/sqlite"
 	"github.com/tocsin/tocsin/internal/telemetry"
-	"github.com/tocsin/tocsin/queue"
-	"github.com/tocsin/tocsin/queue/rabbitmq"
-	queuesqlite "github.com/tocsin/tocsin/queue/sqlite"
 )
 
 // How long the parts may take to begin and to end.
@@ -193,43 +189,6 @@ func runEngine(ctx context.Context, cfg *config.Config, stderr io.Writer) (err e
 	return running.wait()
 }
 
-// work is what runs until the first part of it ends, or ctx does; each part ends
-// by itself when its context does.
-type work struct {
-	parts  sync.WaitGroup
-	cancel context.CancelCauseFunc
-	mu     sync.Mutex
-	err    error
-}
-
-func newWork(ctx context.Context) (context.Context, *work) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	return ctx, &work{cancel: cancel}
-}
-
-func (w *work) run(ctx context.Context, name string, part func(context.Context) error) {
-	w.parts.Go(func() {
-		err := part(ctx)
-		if err != nil {
-			err = fmt.Errorf("%s: %w", name, err)
-		}
-		w.end(err)
-	})
-}
-
-// end ends everything; err is why, if that is worth telling.
-func (w *work) end(err error) {
-	w.mu.Lock()
-	w.err = errors.Join(w.err, err)
-	w.mu.Unlock()
-	w.cancel(err)
-}
-
-func (w *work) wait() error {
-	w.parts.Wait()
-	return w.err
-}
-
 // serveControl serves until ctx ends, and then lets requests finish.
 func serveControl(server *http.Server, listener net.Listener) func(context.Context) error {
 	return func(ctx context.Context) error {
@@ -323,78 +282,6 @@ func newDialer(ctx context.Context, cfg *config.Config, listen string, budget *e
 		Policy: policy, Budget: budget, Gate: egress.NewGate(cfg.Egress.Gate, budget.Limit()/4), Source: cfg.Egress.Source,
 		Sessions: cfg.Egress.Sessions, Log: log,
 	}), nil
-}
-
-// queues is the queue and the intake in use, and what readiness asks of them.
-type queues struct {
-	queue.Queue
-	queue.Intake
-	name      string
-	ready     func(context.Context) error
-	connected func() bool
-	probes    probing.Feed // nil for the embedded queue
-}
-
-// openQueue opens the embedded queue or the broker's.
-func openQueue(ctx context.Context, cfg *config.Config, groups []string, db *sqlitedb.DB, log *slog.Logger) (*queues, error) {
-	if cfg.Queue == config.Embedded {
-		q, err := queuesqlite.New(ctx, db, queuesqlite.Options{Log: log})
-		if err != nil {
-			return nil, unavailableError(err)
-		}
-		return &queues{
-			Queue: q, Intake: q, name: config.Embedded,
-			ready: func(context.Context) error { return nil }, connected: func() bool { return true },
-		}, nil
-	}
-	patience, cancel := context.WithTimeout(ctx, brokerPatience)
-	defer cancel()
-	b, err := rabbitmq.Open(patience, rabbitmq.Options{
-		URL: cfg.Queue, Deployment: cfg.Deployment, Groups: groups, Exclusive: true, Logger: log, Unwrap: unwrap,
-	})
-	if err != nil {
-		return nil, unavailableError(err)
-	}
-	ready := func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, readyPatience)
-		defer cancel()
-		return b.Ready(ctx)
-	}
-	return &queues{Queue: b, Intake: b, name: "rabbitmq", ready: ready, connected: b.Connected, probes: b}, nil
-}
-
-// unwrap makes an event of a CloudEvent, as [rabbitmq.Options] has it.
-func unwrap(e *queue.Event, contentType string, attributes map[string]string) *queue.Verdict {
-	native, err := senders.MessageCloudEvent(contentType, attributes, e.Body)
-	if err == nil {
-		e.Body, err = incident.Encode(native)
-		e.UpdateID = native.UpdateID
-	}
-	if err == nil {
-		return nil
-	}
-	verdict := &queue.Verdict{Result: "invalid", Reason: err.Error()}
-	if invalid, ok := errors.AsType[*incident.Invalid](err); ok {
-		verdict.Field, verdict.Reason = invalid.Field, invalid.Reason
-	}
-	return verdict
-}
-
-// Offer implements [gateway.Intake]. A full disk is not a queue that will be
-// there again soon.
-func (q *queues) Offer(ctx context.Context, e *queue.Event) error {
-	err := q.Intake.Offer(ctx, e)
-	if errors.Is(err, sqlitedb.ErrFull) {
-		err = fmt.Errorf("%w: %w", store.ErrFull, err)
-	}
-	return err
-}
-
-// measure measures the queues, in bounded time.
-func (q *queues) measure(ctx context.Context) ([]queue.Depth, error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-	defer cancel()
-	return q.Depths(ctx)
 }
 
 // readiness asks all parts at once: one that is stuck doesn't put the others in the
