@@ -62,22 +62,13 @@ func (s *scheduler) drain() {
 
 // overdue hands back what is left, and not in flight, of batches held too long.
 func (s *scheduler) overdue() {
-	n := 0
-	for _, h := range s.holds {
-		if h.open > 0 {
-			if s.now.Before(h.deadline) {
-				break
-			}
-			for i := range h.deliveries {
-				switch d := &h.deliveries[i]; d.state {
-				case queued, delayed, behind, suspected:
-					s.handBack(d)
-				}
+	for h := s.holds.first; h != nil && !s.now.Before(h.deadline); h = s.holds.first {
+		s.holds.remove(h)
+		for i := range h.deliveries {
+			switch d := &h.deliveries[i]; d.state {
+			case queued, delayed, behind, suspected:
+				s.handBack(d)
 			}
 		}
-		n++
-	}
-	if n > 0 {
-		s.holds = append(s.holds[:0], s.holds[n:]...)
 	}
 }

@@ -49,6 +49,42 @@ type hold struct {
 	open       int       // deliveries without a settlement
 	stopped    bool      // its fan-out was stopped while it was held
 	deadline   time.Time // steady; no batch is held longer
+
+	// In the scheduler's holds, while it has open deliveries.
+	listed     bool
+	prev, next *hold
+}
+
+// holds are batches with open deliveries, in the order of their deadlines. One that
+// has none left must not wait in here for those before it: at 30,000 deliveries a
+// second that would be a gigabyte within the time a batch may be held.
+type holds struct{ first, last *hold }
+
+func (l *holds) push(h *hold) {
+	h.listed, h.prev = true, l.last
+	if l.last != nil {
+		l.last.next = h
+	} else {
+		l.first = h
+	}
+	l.last = h
+}
+
+func (l *holds) remove(h *hold) {
+	if !h.listed {
+		return
+	}
+	if h.prev != nil {
+		h.prev.next = h.next
+	} else {
+		l.first = h.next
+	}
+	if h.next != nil {
+		h.next.prev = h.prev
+	} else {
+		l.last = h.prev
+	}
+	h.listed, h.prev, h.next = false, nil, nil
 }
 
 // held is one delivery in this worker. Owned by the scheduler, but for d,

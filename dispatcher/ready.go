@@ -348,8 +348,8 @@ func (s *scheduler) nextWake() time.Time {
 			wake = relief
 		}
 	}
-	if len(s.holds) > 0 {
-		if deadline := s.wallOf(s.holds[0].deadline); wake.IsZero() || deadline.Before(wake) {
+	if first := s.holds.first; first != nil {
+		if deadline := s.wallOf(first.deadline); wake.IsZero() || deadline.Before(wake) {
 			wake = deadline
 		}
 	}

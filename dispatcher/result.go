@@ -184,6 +184,7 @@ func (s *scheduler) drop(d *held) {
 func (s *scheduler) close(h *hold) {
 	s.holding--
 	if h.open--; h.open == 0 {
+		s.holds.remove(h)
 		s.out.finished = append(s.out.finished, h)
 	}
 }

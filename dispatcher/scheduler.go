@@ -33,7 +33,7 @@ type scheduler struct {
 	starting, fresh young
 
 	timers heap[lane]
-	holds  []*hold // in the order of their deadlines; those ended are skipped
+	holds  holds
 
 	admitted uint64
 	holding  int // deliveries not settled
@@ -207,7 +207,9 @@ func (s *scheduler) admit(h *hold) {
 	h.deliveries = make([]held, len(h.lease.Deliveries))
 	h.open = len(h.deliveries)
 	s.holding += h.open
-	s.holds = append(s.holds, h)
+	if h.open > 0 {
+		s.holds.push(h)
+	}
 	ex := h.exceptions
 	for i := range h.deliveries {
 		d, carried := &h.deliveries[i], &h.lease.Deliveries[i]

@@ -537,6 +537,33 @@ func TestSchedulerHandsBackUntilWhenItWasDue(t *testing.T) {
 	}
 }
 
+// A batch that is done is forgotten, whatever those taken before it wait for.
+func TestSchedulerForgetsBatchesThatAreDone(t *testing.T) {
+	r := newRig(t)
+	r.admit(1, to(1, "a"))
+	r.answer(1, channels.Result{Class: channels.Throttled, RetryAfter: 20 * time.Second})
+	for i := range int64(5) {
+		r.admit(1, to(10+i, "b"), to(20+i, "b"))
+	}
+	for i := range int64(5) {
+		r.answer(10+i, ok)
+		if i != 2 {
+			r.answer(20+i, ok)
+		}
+	}
+	var held []int64
+	for h := r.s.holds.first; h != nil; h = h.next {
+		held = append(held, h.deliveries[0].d.Target)
+	}
+	if !slices.Equal(held, []int64{1, 12}) {
+		t.Errorf("the batches of targets %v are kept, want those of 1 and 12", held)
+	}
+	r.answer(22, ok)
+	if l := &r.s.holds; l.first != l.last || l.first == nil {
+		t.Error("one open batch is not all there is")
+	}
+}
+
 func TestSchedulerRelief(t *testing.T) {
 	r := newRig(t, func(o *schedulerOptions) { o.Admission = 40 })
 	slow := ProviderPolicy{Limit: wide.Limit, Window: 5}
