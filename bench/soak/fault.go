@@ -122,6 +122,8 @@ func (s *soak) strike(ctx context.Context, t *trouble, lasts time.Duration, shif
 	if err != nil {
 		return err
 	}
+	s.calm.RLock()
+	defer s.calm.RUnlock()
 	during, cancel := context.WithTimeout(ctx, lasts)
 	defer cancel()
 	from := time.Now()
