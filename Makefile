@@ -74,7 +74,7 @@ bench-deps:
 	@internal/testenv/install.sh || echo "Going on without: what needs it is left out." >&2
 
 .PHONY: bench
-bench: bench-deps build bin/tocsin-bench ## measure the engine beside raw sockets, about 20 minutes [SCENARIOS=w1,w5 ROUNDS=5]
+bench: bench-deps build bin/tocsin-bench ## measure the engine beside raw sockets, about 15 minutes [SCENARIOS=w1,w5 ROUNDS=5]
 	@bin/tocsin-bench run $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SCENARIOS),--scenarios $(SCENARIOS)) $(ARGS)
 
 .PHONY: bench-quick

@@ -24,7 +24,7 @@ const (
 func intakeAlerts() Scenario {
 	return Scenario{
 		ID: "i2", Title: "notifications of Alertmanager with 50 alerts, durable before the 202; p99 at 1,000/s",
-		Full: Size{Events: 10 * alertsRate}, FullS: 25,
+		Full: Size{Events: 10 * alertsRate}, FullS: 18,
 		Engine: func(ctx context.Context, r *Rig, size Size) (Found, error) {
 			return r.intake(ctx, "i2", false, func(e *engine, m *result.Measurement) error {
 				return driveAlerts(ctx, e, size.Events, m)

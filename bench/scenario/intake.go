@@ -28,7 +28,7 @@ import (
 func intakeHTTP() Scenario {
 	return Scenario{
 		ID: "i1.http", Title: "events over HTTP, durable before the 202; p99 at 3,000/s",
-		Full: Size{Events: 5 * intakeRate}, Quick: Size{Events: intakeRate}, FullS: 12, QuickS: 2.2,
+		Full: Size{Events: 5 * intakeRate}, Quick: Size{Events: intakeRate}, FullS: 9, QuickS: 2.2,
 		Engine: func(ctx context.Context, r *Rig, size Size) (Found, error) {
 			return r.intake(ctx, "i1.http", false, func(e *engine, m *result.Measurement) error {
 				return driveHTTP(ctx, e, size.Events, m)

@@ -25,7 +25,7 @@ const (
 func intakeProbes() Scenario {
 	return Scenario{
 		ID: "i3", Title: "results of probes, 500 a request; memory while a million a minute come",
-		Full: Size{Events: 400_000}, FullS: 40,
+		Full: Size{Events: 400_000}, FullS: 28,
 		Engine: func(ctx context.Context, r *Rig, size Size) (Found, error) {
 			return r.intake(ctx, "i3", false, func(e *engine, m *result.Measurement) error {
 				return driveProbes(ctx, e, size.Events/probesAtOnce, m)
