@@ -35,7 +35,7 @@ const (
 )
 
 // startEngine runs an engine as anybody would. Its retries are short enough for
-// faults of seconds, its timeouts are longer than the slowest receiver, and its rates
+// faults of seconds, its idle connections end within a rest, its timeouts are longer than the slowest receiver, and its rates
 // are none of the world's: the load is what bounds it.
 func (o *Options) startEngine(ctx context.Context, folder, queue string, c *crew) (_ *engine, err error) {
 	listen, err := freeAddresses(2)
@@ -48,7 +48,7 @@ func (o *Options) startEngine(ctx context.Context, folder, queue string, c *crew
 public_listen: %s
 data: %q
 deployment: soak
-egress: {allow: ["127.0.0.0/8:%d", "127.0.0.1/32:%d"], http: true}
+egress: {allow: ["127.0.0.0/8:%d", "127.0.0.1/32:%d"], http: true, idle_time: 5s}
 retry: {base: 500ms, cap: 4s, expires_after: 1h}
 webhook: {connect_timeout: 2s, timeout: 5s}
 mail: {connect_timeout: 2s, timeout: 5s, final_timeout: 5s}

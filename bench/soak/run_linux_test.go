@@ -59,7 +59,7 @@ func restOnEngine(t *testing.T) {
 func short(t *testing.T) Options {
 	restOnEngine(t)
 	return Options{Length: 4 * time.Second, Targets: 60, Every: 200 * time.Millisecond, FaultEvery: time.Second, RestEvery: time.Second, Seed: 1,
-		Tocsin: os.Getenv(engineVariable), Folder: t.TempDir(), Environ: os.Environ(), Progress: func(string) {}, settled: 2 * time.Second}
+		Tocsin: os.Getenv(engineVariable), Folder: t.TempDir(), Environ: os.Environ(), Progress: func(string) {}, settled: 2 * time.Second, restLeast: time.Second}
 }
 
 func TestAShortSoakIsSound(t *testing.T) {

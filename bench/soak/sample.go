@@ -11,9 +11,10 @@ import (
 const (
 	// sampleEvery is between two samples.
 	sampleEvery = time.Second
-	// restPatience bounds the wait for an engine that has work left: then it is
-	// taken as it is.
-	restPatience = 15 * time.Second
+	// restLeast is how long nothing was in hand before a rest is sampled: what is
+	// kept for the next piece of work is let go by then. restMost bounds the wait.
+	restLeast = 7 * time.Second
+	restMost  = 20 * time.Second
 )
 
 // sample takes samples until ctx ends. It owns them.
@@ -25,14 +26,17 @@ func (s *soak) sample(ctx context.Context) error {
 		return s.engine.Died()
 	}
 	var rest chan struct{} // one that is on
-	var patience time.Time
+	var idle, patience time.Time
 	for {
 		now, ok := s.take(ctx)
 		if !ok {
 			if err := s.engine.Died(); err != nil {
 				return unlessOver(ctx, err)
 			}
-		} else if rest != nil && (now.idle() || time.Now().After(patience)) {
+		} else if !now.idle() {
+			idle = time.Now()
+		}
+		if at := time.Now(); ok && rest != nil && (at.Sub(idle) >= s.options.restLeast || at.After(patience)) {
 			if now, ok = s.collected(ctx); ok {
 				close(rest)
 				rest = nil
@@ -46,7 +50,8 @@ func (s *soak) sample(ctx context.Context) error {
 		select {
 		case <-tick.C:
 		case rest = <-s.rests:
-			patience = time.Now().Add(restPatience)
+			idle = time.Now()
+			patience = idle.Add(restMost)
 		case <-ctx.Done():
 			return nil
 		}
@@ -81,8 +86,9 @@ func (s *soak) pause(ctx context.Context) {
 	}
 }
 
-// idle says whether nothing is left to do.
-func (s *Sample) idle() bool { return s.Open == 0 && s.Batches == 0 && s.Lanes == 0 }
+// idle says whether nothing is in hand. Deliveries that wait in the ledger for their
+// next attempt may be open.
+func (s *Sample) idle() bool { return s.Batches == 0 && s.Lanes == 0 }
 
 // collected has the engine collect its garbage and takes a sample of it at rest.
 func (s *soak) collected(ctx context.Context) (now Sample, ok bool) {

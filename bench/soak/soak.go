@@ -42,8 +42,8 @@ type Options struct {
 	// Progress shows how far it is; each text replaces the one before.
 	Progress func(text string)
 
-	settled time.Duration                             // see there
-	swallow func(channel string, r peer.Receipt) bool // a test's: what was not received
+	settled, restLeast time.Duration                             // see there
+	swallow            func(channel string, r peer.Receipt) bool // a test's: what was not received
 }
 
 const feedChannel = incident.ChannelRSS
@@ -83,7 +83,7 @@ type soak struct {
 // Run soaks. The result has what was seen, also with an error, which says why it ended
 // early, if it began at all; nil if not.
 func Run(ctx context.Context, o Options) (_ *Result, err error) {
-	o.settled = cmp.Or(o.settled, settled)
+	o.settled, o.restLeast = cmp.Or(o.settled, settled), cmp.Or(o.restLeast, restLeast)
 	s := &soak{options: &o, desk: newDesk(), names: &names{byID: make(map[string]address)}, residents: make(map[address]bool),
 		promises: newPromises(), rests: make(chan chan struct{})}
 	folder, err := os.MkdirTemp(o.Folder, ".work-")

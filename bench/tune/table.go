@@ -42,7 +42,7 @@ func Table(files int) []Sweep {
 func NotSwept() []string {
 	return []string{
 		"not swept: the limit of requests under way. It follows from the limit of open files (open_files) and is no setting of its own",
-		"not swept: how long idle connections are kept, 75 s: longer than the pauses within an incident that are worth a connection, shorter than most servers keep theirs",
+		"not swept: how long idle connections are kept (egress.idle_time): 75 s is longer than the pauses within an incident that are worth a connection, shorter than most servers keep theirs",
 	}
 }
 

@@ -43,7 +43,6 @@ const (
 	brokerPatience = 30 * time.Second
 	serverPatience = 5 * time.Second
 	readyPatience  = 500 * time.Millisecond // for the broker, when asked whether it is
-	idleTime       = 75 * time.Second
 )
 
 // runEngine runs the engine of cfg until ctx ends, then ends it cleanly; logs go
@@ -95,7 +94,7 @@ func runEngine(ctx context.Context, cfg *config.Config, stderr io.Writer) (err e
 	}
 
 	// The way out, and what the public may read.
-	budget := egress.NewBudget(egress.BudgetOf(files), idleTime)
+	budget := egress.NewBudget(egress.BudgetOf(files), cfg.Egress.IdleTime)
 	open.add("connections", func() error { budget.Close(); return nil })
 	dialer, err := newDialer(ctx, cfg, listener.Addr().String(), budget, log)
 	if err != nil {
