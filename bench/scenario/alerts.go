@@ -40,7 +40,7 @@ func intakeAlerts() Scenario {
 const acceptedAlerts = `tocsin_events_received_total{result="accepted",source="alerts"}`
 
 func driveAlerts(ctx context.Context, e *engine, requests int, m *result.Measurement) error {
-	poster := newPoster(e.base, "/v1/alerts", clients, alertsBody)
+	poster := newPoster(e.Base, "/v1/alerts", clients, alertsBody)
 	if err := poster.drive(ctx, e, requests, alertsRate, m); err != nil {
 		return err
 	}

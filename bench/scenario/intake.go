@@ -58,7 +58,7 @@ func (r *Rig) intake(ctx context.Context, id string, broker bool, drive func(*en
 	}
 	m := &result.Measurement{More: make(map[string]float64)}
 	err = drive(e, m)
-	if stopped := e.stop(); err == nil {
+	if stopped := e.Shut(); err == nil {
 		err = stopped
 	}
 	return Found{id: m}, err
@@ -85,7 +85,7 @@ const (
 )
 
 func driveHTTP(ctx context.Context, e *engine, events int, m *result.Measurement) error {
-	poster := newPoster(e.base, "/v1/incidents", clients, intakeEvent)
+	poster := newPoster(e.Base, "/v1/incidents", clients, intakeEvent)
 	if err := poster.drive(ctx, e, events, intakeRate, m); err != nil {
 		return err
 	}
@@ -180,7 +180,7 @@ func (p *poster) run(ctx context.Context, n int, rate float64) (*volley, error) 
 				due := time.Now()
 				if rate > 0 {
 					due = begun.Add(time.Duration(float64(i) / rate * float64(time.Second)))
-					if err = sleep(ctx, time.Until(due)); err != nil {
+					if err = run.Sleep(ctx, time.Until(due)); err != nil {
 						break
 					}
 				}

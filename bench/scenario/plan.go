@@ -40,7 +40,7 @@ func plan(ctx context.Context, r *Rig, size Size) (_ Found, err error) {
 		return nil, err
 	}
 	m, err := measurePlan(ctx, e, size)
-	if stopped := e.stop(); err == nil {
+	if stopped := e.Shut(); err == nil {
 		err = stopped
 	}
 	return Found{"p1": m}, err

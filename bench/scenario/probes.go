@@ -48,7 +48,7 @@ func driveProbes(ctx context.Context, e *engine, requests int, m *result.Measure
 	if err != nil {
 		return err
 	}
-	poster := newPoster(e.base, "/v1/probes", probeClients, func(n int) ([]byte, error) { return bodies[n%len(bodies)], nil })
+	poster := newPoster(e.Base, "/v1/probes", probeClients, func(n int) ([]byte, error) { return bodies[n%len(bodies)], nil })
 	if err := poster.drive(ctx, e, requests, probesRate/probesAtOnce, m); err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/tocsin/tocsin/bench/run"
 	"github.com/tocsin/tocsin/incident"
 )
 
@@ -138,11 +139,11 @@ func (s *soak) offer(ctx context.Context, body []byte) error {
 		if err == nil {
 			return nil
 		}
-		if refused, ok := errors.AsType[*refusal](err); ok && refused.status < 500 {
+		if refused, ok := errors.AsType[*run.Refusal](err); ok && refused.Status < 500 {
 			return fmt.Errorf("an event was refused: %w", err)
 		}
 		s.load.retries.Add(1)
-		if err := sleep(ctx, retryAfter); err != nil {
+		if err := run.Sleep(ctx, retryAfter); err != nil {
 			return err
 		}
 	}
@@ -191,7 +192,7 @@ func (s *soak) entertain(ctx context.Context, over <-chan struct{}) error {
 		if here = append(here, round); len(here) > guestsStay {
 			for _, id := range here[0] {
 				err := s.insist(ctx, http.MethodDelete, "/v1/targets/"+id, nil, nil)
-				if refused, ok := errors.AsType[*refusal](err); ok && refused.status == http.StatusNotFound {
+				if refused, ok := errors.AsType[*run.Refusal](err); ok && refused.Status == http.StatusNotFound {
 					err = nil // gone, though the first answer was lost
 				}
 				if err != nil {
@@ -228,12 +229,12 @@ func (s *soak) invite(ctx context.Context, channel string, n int) (id string, er
 func (s *soak) insist(ctx context.Context, method, path string, body []byte, answer any) error {
 	for {
 		err := s.engine.call(ctx, method, path, body, answer)
-		refused, ok := errors.AsType[*refusal](err)
+		refused, ok := errors.AsType[*run.Refusal](err)
 		switch {
-		case err == nil, ok && refused.status < 500, ctx.Err() != nil:
+		case err == nil, ok && refused.Status < 500, ctx.Err() != nil:
 			return err
 		}
-		if err := sleep(ctx, retryAfter); err != nil {
+		if err := run.Sleep(ctx, retryAfter); err != nil {
 			return err
 		}
 	}

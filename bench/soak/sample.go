@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/tocsin/tocsin/bench/run"
 )
 
 const (
@@ -62,7 +64,7 @@ func (s *soak) sample(ctx context.Context) error {
 // engine at rest: what faults and load make of a figure is far more than a leak does
 // within minutes.
 func (s *soak) rest(ctx context.Context) error {
-	for sleep(ctx, s.options.RestEvery) == nil {
+	for run.Sleep(ctx, s.options.RestEvery) == nil {
 		s.pause(ctx)
 	}
 	return nil

@@ -116,7 +116,7 @@ func Run(ctx context.Context, o Options) (_ *Result, err error) {
 	}
 	r := newResult(&o)
 	failed := s.endure(ctx)
-	stopped := s.engine.stop()
+	stopped := s.engine.Shut()
 	s.complete(r, ctx.Err() != nil, failed, stopped)
 	return r, errors.Join(ctx.Err(), err)
 }
