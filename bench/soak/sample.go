@@ -13,10 +13,11 @@ import (
 const (
 	// sampleEvery is between two samples.
 	sampleEvery = time.Second
-	// restLeast is how long nothing was in hand before a rest is sampled: what is
-	// kept for the next piece of work is let go by then. restMost bounds the wait.
+	// restLeast is how long nothing was open before a rest is sampled: what is kept
+	// for the next piece of work is let go by then. restMost bounds the wait, and is
+	// longer than breakers stay open.
 	restLeast = 7 * time.Second
-	restMost  = 20 * time.Second
+	restMost  = 45 * time.Second
 )
 
 // sample takes samples until ctx ends. It owns them.
@@ -60,11 +61,11 @@ func (s *soak) sample(ctx context.Context) error {
 	}
 }
 
-// rest has faults and events pause every so often, until a sample was taken of the
-// engine at rest: what faults and load make of a figure is far more than a leak does
-// within minutes.
+// rest has faults and events pause every so often once the engine is warm, until a
+// sample was taken of it at rest: what faults and load make of a figure is far more than
+// a leak does within minutes.
 func (s *soak) rest(ctx context.Context) error {
-	for run.Sleep(ctx, s.options.RestEvery) == nil {
+	for next := warmUp(s.options.Length); run.Sleep(ctx, next) == nil; next = s.options.RestEvery {
 		s.pause(ctx)
 	}
 	return nil
@@ -88,14 +89,15 @@ func (s *soak) pause(ctx context.Context) {
 	}
 }
 
-// idle says whether nothing is in hand. Deliveries that wait in the ledger for their
-// next attempt may be open.
-func (s *Sample) idle() bool { return s.Batches == 0 && s.Lanes == 0 }
+// idle says whether nothing is left to do.
+func (s *Sample) idle() bool { return s.Open == 0 && s.Batches == 0 && s.Lanes == 0 }
 
 // collected has the engine collect its garbage and takes a sample of it at rest.
 func (s *soak) collected(ctx context.Context) (now Sample, ok bool) {
-	if err := s.engine.call(ctx, http.MethodGet, "/debug/pprof/heap?gc=1", nil, nil); err != nil {
-		return now, false
+	for range 2 { // what is pooled outlives one collection
+		if err := s.engine.call(ctx, http.MethodGet, "/debug/pprof/heap?gc=1", nil, nil); err != nil {
+			return now, false
+		}
 	}
 	now, ok = s.take(ctx)
 	now.Rest = true
