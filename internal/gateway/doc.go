@@ -17,7 +17,7 @@
 // Routes:
 //
 //	POST   /v1/incidents                      an event or CloudEvents (up to 1 MiB) → 202 and a receipt, 207 for a batch
-//	POST   /v1/alerts, /v1/update             an Alertmanager v4 webhook (up to 10 MiB) → 202 and receipts
+//	POST   /v1/alerts, /v1/update             a webhook of Alertmanager v4 or Grafana (up to 10 MiB) → 202 and receipts
 //	POST   /v2/enqueue                        an event of PagerDuty's Events API v2 (up to 512 KiB) → 202, as PagerDuty answers
 //	POST   /v1/sources/{name}                 what that source sends (up to 1 MiB) → 202 and receipts
 //	POST   /v1/probes                         results of probes (up to 1 MiB) → 202 and how many counted

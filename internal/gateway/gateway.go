@@ -100,8 +100,8 @@ type Meter interface {
 type Deps struct {
 	Intake    Intake
 	Lifecycle Lifecycle
-	// Alerts reads a notification of Alertmanager; its error is an
-	// [*incident.Invalid].
+	// Alerts reads a notification of Alertmanager or Grafana, without reports where
+	// that is only a test; its error is an [*incident.Invalid].
 	Alerts func(body []byte) ([]*lifecycle.Report, error)
 	// PageOf returns the page of what a source sends that names none itself; it is
 	// asked for "" where the sender is no source.

@@ -158,6 +158,9 @@ func TestRefusedAlerts(t *testing.T) {
 		{`{}`, "version"},
 		{`{"version":"3"}`, "version"},
 		{`{"version":4}`, "version"},
+		{`{"version":"1.0","groupKey":"k","alerts":[{"status":"firing","startsAt":"2026-11-21T05:00:00Z"}]}`, "version"},
+		{`{"version":"1","alerts":[{"status":"firing","startsAt":"2026-11-21T05:00:00Z"}]}`, "groupKey"},
+		{`{"version":"1","groupKey":"tocsin-57c6-1","alerts":[{"status":"ok","fingerprint":"57c6"}]}`, "alerts[0].status"},
 		{`{"version":"4","alerts":[]}`, "groupKey"},
 		{`{"version":"4","groupKey":"k","truncatedAlerts":-1,"alerts":[]}`, "truncatedAlerts"},
 		{`{"version":"4","groupKey":"k","alerts":[]}`, "alerts"},
@@ -182,6 +185,9 @@ func TestRefusedAlerts(t *testing.T) {
 
 func FuzzAlertmanager(f *testing.F) {
 	f.Add([]byte(firing))
+	for _, name := range []string{"firing", "resolved", "error", "test"} {
+		f.Add(grafana(f, name))
+	}
 	f.Add([]byte(`{"version":"4","groupKey":"k","alerts":[{"status":"firing","startsAt":"2026-11-21T05:00:00Z"}]}`))
 	f.Add([]byte(`{"version":"4","groupKey":"k","groupKey":"l","alerts":[{"status":"resolved","status":"firing","startsAt":"2999-11-21T05:00:00Z","labels":{"a":"b","a":"c"}}]}`))
 	f.Add([]byte("{\"version\":\"4\",\"groupKey\":\"\xff\",\"commonAnnotations\":{\"summary\":\"\\u202e\\u0000\\u2028\"},\"commonLabels\":{\"severity\":\"critical\"},\"alerts\":[{\"status\":\"firing\",\"startsAt\":\"1970-01-01T00:00:00Z\"}]}"))
