@@ -149,7 +149,7 @@ func runEngine(ctx context.Context, cfg *config.Config, stderr io.Writer) (err e
 		}
 	})
 	control := gateway.New(gateway.Deps{
-		Intake: queues, Lifecycle: keeper, Alerts: alerts.Reports, Probes: watch, PageOf: cfg.PageOf, Own: own, Targets: feedTargets{ledger, published.Changed}, History: ledger, Audit: ledger, Engine: engine, Meter: metrics,
+		Intake: queues, Lifecycle: keeper, Alerts: alerts.Reports, Probes: watch, PageOf: cfg.PageOf, PublicOf: cfg.PublicOf, Own: own, Targets: feedTargets{ledger, published.Changed}, History: ledger, Audit: ledger, Engine: engine, Meter: metrics,
 		CheckTarget: ways.checkTarget, Callers: callers, CheckCallback: producers.Check, Groups: ways.groups, Policy: ways.limits,
 		WebhookProvider: ways.webhookProvider,
 		Depths:          queues.measure, Metrics: metrics.Handler(), Log: log, Ended: metrics.Ended,

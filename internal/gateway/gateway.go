@@ -96,7 +96,8 @@ type Meter interface {
 	EventRefused(source, reason string)
 }
 
-// Deps are what the gateway works with; all but Callers, PageOf and Own are needed.
+// Deps are what the gateway works with; all but Callers, PageOf, PublicOf and Own are
+// needed.
 type Deps struct {
 	Intake    Intake
 	Lifecycle Lifecycle
@@ -106,6 +107,9 @@ type Deps struct {
 	// PageOf returns the page of what a source sends that names none itself; it is
 	// asked for "" where the sender is no source.
 	PageOf func(source string) string
+	// PublicOf returns the names of those custom_details of a source's events for
+	// PagerDuty that everyone may know; it is asked as PageOf is.
+	PublicOf func(source string) []string
 	// Own are the sources that have a route of their own, by their names.
 	Own     map[string]senders.Own
 	Probes  Probes
@@ -197,6 +201,9 @@ func New(deps Deps, opt Options) *Handler {
 	}
 	if deps.PageOf == nil {
 		deps.PageOf = func(string) string { return "" }
+	}
+	if deps.PublicOf == nil {
+		deps.PublicOf = func(string) []string { return nil }
 	}
 	if deps.Callers == nil {
 		deps.Callers, _ = caller.New(caller.Options{}) // only a source can be at fault

@@ -48,6 +48,9 @@ func NewAlertmanager(m AlertMapping) (*Alertmanager, error) {
 			}
 		}
 	}
+	if err := checkPublic(m.Public); err != nil {
+		return nil, err
+	}
 	probe := lifecycle.Report{Group: groupOf(m.Prefix, "")}
 	if err := probe.Check(); err != nil || strings.TrimSpace(m.Prefix) == "" || len(m.Prefix) > 40 {
 		return nil, &incident.Invalid{Field: "incident", Reason: "must be 1 to 40 printable characters, such as am-"}
@@ -148,6 +151,14 @@ func (a *Alertmanager) signal(n *notification, from *alert) lifecycle.Signal {
 	}
 	if c := n.label(from, a.m.Component); c != "" {
 		s.Components = []string{c}
+	}
+	for name, labels := range a.m.Public {
+		if value := n.label(from, labels); value != "" {
+			if s.PublicDetails == nil {
+				s.PublicDetails = make(map[string]string, len(a.m.Public))
+			}
+			s.PublicDetails[name] = value
+		}
 	}
 	if a.texts.title != nil || a.texts.message != nil {
 		of := &AlertText{

@@ -3,8 +3,6 @@ package senders
 import (
 	"bytes"
 	"errors"
-	"os"
-	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -13,16 +11,6 @@ import (
 	"github.com/tocsin/tocsin/incident"
 	"github.com/tocsin/tocsin/internal/lifecycle"
 )
-
-// grafana is what its webhook contact point sends.
-func grafana(t testing.TB, name string) []byte {
-	t.Helper()
-	body, err := os.ReadFile(filepath.Join("testdata", "grafana", name+".json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return body
-}
 
 func TestGrafana(t *testing.T) {
 	at := func(text string) time.Time {
@@ -56,7 +44,7 @@ func TestGrafana(t *testing.T) {
 			Title: "DatasourceError", StartedAt: at("2026-11-21T05:00:00Z"),
 		}}},
 	} {
-		got := one(t, reader(t, nil), string(grafana(t, name)))
+		got := one(t, reader(t, nil), string(sample(t, "grafana/"+name+".json")))
 		if !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: the report is\n%+v\nwant\n%+v", name, got, want)
 		}
@@ -66,7 +54,7 @@ func TestGrafana(t *testing.T) {
 // TestGrafanasTest has it that a contact point which is tested tells nobody, whatever
 // alert the tester makes up; and that nothing else is taken for a test.
 func TestGrafanasTest(t *testing.T) {
-	body := grafana(t, "test")
+	body := sample(t, "grafana/test.json")
 	for _, tc := range []struct {
 		old, new string
 		reports  int
@@ -98,7 +86,7 @@ func TestGrafanasTest(t *testing.T) {
 
 // TestVersions refuses every other version, and says which there are.
 func TestVersions(t *testing.T) {
-	body := grafana(t, "firing")
+	body := sample(t, "grafana/firing.json")
 	for version, taken := range map[string]bool{`"1"`: true, `"4"`: true, `"2"`: false, `""`: false, `"41"`: false, `null`: false} {
 		_, err := reader(t, nil).Reports(bytes.Replace(body, []byte(`"version": "1"`), []byte(`"version": `+version), 1))
 		if taken {
