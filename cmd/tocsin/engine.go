@@ -115,9 +115,12 @@ func runEngine(ctx context.Context, cfg *config.Config, stderr io.Writer) (err e
 	metrics := telemetry.New(telemetry.Options{
 		Version: version(), Groups: ways.groupNames(), Providers: slices.Sorted(maps.Keys(ways.named)), Sources: sourceNames(cfg), Log: log,
 	})
-	callers, err := caller.New(caller.Options{Sources: cfg.Callers(), Refused: metrics.CallerRefused, Log: log})
+	callers, err := caller.New(caller.Options{Sources: cfg.Callers(), Refused: metrics.CallerRefused, Memory: ledger, Log: log})
 	if err != nil {
 		return usageError(err)
+	}
+	if err := callers.Recall(ctx); err != nil {
+		return unavailableError(err)
 	}
 	producers := &callbacks{webhooks: out[incident.ChannelWebhook], policy: dialer.Policy, secrets: cfg.Callback.Secrets}
 	engine, err := dispatcher.New(dispatcherOptions(cfg, ways, budget.Limit()), dispatcher.Ports{
