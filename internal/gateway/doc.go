@@ -22,6 +22,7 @@
 //	POST   /v1/sources/{name}                 what that source sends (up to 1 MiB) → 202 and receipts
 //	POST   /v1/probes                         results of probes (up to 1 MiB) → 202 and how many counted
 //	GET    /v1/probes                         the health of every service
+//	DELETE /v1/probes/{service}               ends the watch over a service, and its incident → 204
 //	GET    /v1/incidents                      ?page= &status= &limit= &cursor=, newest first
 //	GET    /v1/incidents/{id}                 ?page=; updates and their progress
 //	GET    /v1/incidents/{id}/deliveries      ?page= &outcome= &target= &sequence= &limit= &cursor=, the ledger

@@ -46,6 +46,9 @@ type Probes interface {
 	Take(body []byte) (accepted, ignored int, err error)
 	// Services are all that were probed, by name.
 	Services() []probe.Seen
+	// Forget ends the watch over one, and what is told of it; the answer names its
+	// incident. The error wraps [store.ErrNotFound] where there is none.
+	Forget(ctx context.Context, service string) (lifecycle.Answer, error)
 }
 
 // Targets keeps targets, as [store.Targets] says.
@@ -280,6 +283,7 @@ func (g *gateway) routes() []route {
 		{path: "/v1/orders", methods: post(g.postOrder)},
 		{path: "/v1/audit", methods: get(g.getAudit)},
 		{path: "/v1/probes", methods: map[string]handler{"POST": g.postProbes, "GET": g.listServices}, intake: probes},
+		{path: "/v1/probes/{service}", methods: map[string]handler{"DELETE": g.forgetService}},
 		{path: "/v1/incidents/{id}", methods: get(g.getIncident)},
 		{path: "/v1/incidents/{id}/pending", methods: get(g.getPending)},
 		{path: "/v1/incidents/{id}/deliveries", methods: get(g.listDeliveries)},
