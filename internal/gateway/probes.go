@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"context"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -45,4 +47,18 @@ func (g *gateway) listServices(w http.ResponseWriter, _ *http.Request) error {
 	return writeJSON(w, http.StatusOK, struct {
 		Items []seenService `json:"items"`
 	}{items})
+}
+
+// forgetService ends the watch over a service that is no longer to be probed.
+func (g *gateway) forgetService(w http.ResponseWriter, r *http.Request) error {
+	service := r.PathValue("service")
+	ctx, cancel := context.WithTimeout(r.Context(), g.opt.OfferTimeout)
+	defer cancel()
+	a, err := g.Probes.Forget(ctx, service)
+	if err != nil {
+		return err
+	}
+	g.audited(r, a.Page, a.IncidentID, "forgotten", fmt.Sprintf("an operator: the service %q is no longer watched", service))
+	w.WriteHeader(http.StatusNoContent)
+	return nil
 }
