@@ -3,7 +3,10 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
 	"crypto/tls"
+	"encoding/hex"
 	"fmt"
 	"net"
 	"net/http"
@@ -11,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -149,6 +153,41 @@ func TestCallersPage(t *testing.T) {
 	}
 	if text := log.String(); strings.Contains(text, "hush") || !strings.Contains(text, `"source":"monitor"`) {
 		t.Errorf("the log is %s", text)
+	}
+}
+
+// TestServeKnowsReplaysAfterARestart sends what was signed and taken to the next process,
+// over the same data.
+func TestServeKnowsReplaysAfterARestart(t *testing.T) {
+	const secret, body = "hush-grafana-0123456789", `{"version":"1","groupKey":"{}:{}","alerts":[{"status":"firing","startsAt":"2026-11-21T04:50:00Z"}]}`
+	dir, at := t.TempDir(), strconv.FormatInt(time.Now().Unix(), 10)
+	h := hmac.New(sha256.New, []byte(secret))
+	h.Write([]byte(at + ":" + body))
+	send := func(base string) int {
+		t.Helper()
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, base+"/v1/alerts", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("X-Grafana-Alerting-Signature", hex.EncodeToString(h.Sum(nil)))
+		r.Header.Set("X-Time", at)
+		response, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		return response.StatusCode
+	}
+	yaml := "sources: [{name: grafana, routes: [alerts], hmac: {form: grafana, secrets: [" + secret + "], timestamp_header: X-Time}}]\n"
+	base, stop := serving(t, dir, yaml)
+	if status := send(base); status != http.StatusAccepted {
+		t.Fatalf("it is answered %d", status)
+	}
+	stop()
+	base, _ = serving(t, dir, yaml)
+	if status := send(base); status != http.StatusUnauthorized {
+		t.Errorf("after a restart it is answered %d", status)
 	}
 }
 

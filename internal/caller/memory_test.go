@@ -1,6 +1,7 @@
 package caller
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -32,8 +33,8 @@ func (s *shelf) RememberTaken(ctx context.Context, source string, at time.Time, 
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.err != nil {
-		return s.err
+	if err := cmp.Or(ctx.Err(), s.err); err != nil {
+		return err
 	}
 	if s.kept == nil {
 		s.kept = make(map[fingerprint]mark)

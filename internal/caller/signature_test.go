@@ -310,7 +310,7 @@ func FuzzClaim(f *testing.F) {
 			t.Errorf("%d signatures", len(c.macs))
 		}
 		holds := v.holds(&c, body)
-		if v.holds(&c, body) != holds || c.print(body) != c.print(body) || c.print(body) == c.print(append(body, 'x')) {
+		if v.holds(&c, body) != holds || c.print(body) == c.print(append(body, 'x')) {
 			t.Error("judged differently the second time")
 		}
 		if !holds {

@@ -162,10 +162,11 @@ func TestRetryAfterTrouble(t *testing.T) {
 // the answer, and another process refuses it.
 func TestWhatWasTakenOutlivesARestart(t *testing.T) {
 	var guards []*caller.Guard
+	asked := func() {}
 	f := start(t, func(f *fixture) {
 		for range 2 {
 			guard, err := caller.New(caller.Options{
-				Memory: f.store, Clock: func() time.Time { return now }, Log: f.deps.Log,
+				Memory: &observed{f.store, func() { asked() }}, Clock: func() time.Time { return now }, Log: f.deps.Log,
 				Sources: []caller.Source{{Name: "grafana", Routes: []string{caller.Alerts}, Signature: caller.Signature{
 					Form: caller.Grafana, Secrets: []string{hmacKey}, TimestampHeader: "X-Time"}}},
 			})
@@ -192,11 +193,31 @@ func TestWhatWasTakenOutlivesARestart(t *testing.T) {
 		r.Header = f.header.Clone()
 		r.Header.Set("Content-Type", "application/json")
 		w := httptest.NewRecorder()
+		calls := 0
+		asked = func() {
+			if calls++; w.Body.Len() > 0 || len(w.Header()) == 0 {
+				t.Errorf("the memory is told when the answer is %v %s", w.Header(), w.Body)
+			}
+		}
 		after.ServeHTTP(w, r)
+		if remembered := calls == 1; remembered != (tc.want == 202) {
+			t.Errorf("the memory was told %d times of what is answered %d", calls, tc.want)
+		}
 		if w.Code != tc.want {
 			t.Errorf("signed at %s it is answered %d %s, want %d", tc.at, w.Code, w.Body, tc.want)
 		}
 	}
+}
+
+// observed is a memory whose user is told when it is asked to remember.
+type observed struct {
+	caller.Memory
+	asked func()
+}
+
+func (o *observed) RememberTaken(ctx context.Context, source string, at time.Time, print [16]byte, old time.Time) error {
+	o.asked()
+	return o.Memory.RememberTaken(ctx, source, at, print, old)
 }
 
 type offered func(e *queue.Event) error

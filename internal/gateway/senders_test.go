@@ -79,12 +79,11 @@ func TestPagerDutyNamesAlerts(t *testing.T) {
 	for range 2 {
 		body := strings.Replace(paging("k", "trigger", ""), `"dedup_key":"",`, "", 1)
 		names[f.post("/v2/enqueue", body).want(202)["dedup_key"]] = true
+		f.accept(1)
 	}
 	if len(names) != 2 || names[""] || names[nil] {
 		t.Errorf("the names are %v", names)
 	}
-	f.accept(1)
-	f.accept(1)
 }
 
 func TestPagerDutyRefusals(t *testing.T) {

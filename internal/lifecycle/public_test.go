@@ -94,7 +94,7 @@ func TestPublicDetailsAreBounded(t *testing.T) {
 		!strings.HasPrefix(told["same"], "a b c") || len(told["same"]) > maxPublicValue || told["5 from 0"] != "5" {
 		t.Errorf("told are %d: %q", len(told), told)
 	}
-	if state, err := c.Encode(); err != nil || len(state) > 200<<10 {
+	if state, err := c.Encode(); err != nil || len(state) > 100<<10 {
 		t.Errorf("the state has %d bytes, %v", len(state), err)
 	}
 	if _, decisions := stepWith(t, c, epoch.Add(2*time.Hour), all...); len(decisions) > 0 {

@@ -83,7 +83,7 @@ func NewMapping(x Expressions, page string) (*Mapping, error) {
 		{&m.visibility, "visibility", x.Visibility, false, []*cel.Type{cel.StringType}},
 		{&m.title, "title", x.Title, false, []*cel.Type{cel.StringType}},
 		{&m.message, "message", x.Message, false, []*cel.Type{cel.StringType}},
-		{&m.public, "public_details", x.PublicDetails, false, []*cel.Type{cel.MapType(cel.StringType, cel.DynType)}},
+		{&m.public, "public_details", x.PublicDetails, false, []*cel.Type{cel.MapType(cel.DynType, cel.DynType)}},
 		{&m.startedAt, "started_at", x.StartedAt, false, []*cel.Type{cel.TimestampType, cel.StringType, cel.IntType, cel.DoubleType}},
 	} {
 		if e.text == "" {

@@ -70,7 +70,9 @@ func TestMappingOfPublicDetails(t *testing.T) {
 		{`body.facts`, `{"facts":"hush"}`, "mapping.public_details"},
 		{`body.facts`, `{"facts":["hush"]}`, "mapping.public_details"},
 		{`body.facts`, `{"facts":{"hu\nsh":"x"}}`, "mapping.public_details"},
+		{`{body.code: "x"}`, `{"code":"E-1"}`, "map[E-1:x]"},
 		{`{body.code: "x"}`, `{"code":1}`, "mapping.public_details"},
+		{`{1: "x"}`, `{}`, "mapping.public_details"},
 	} {
 		x := Expressions{Group: `"g"`, Firing: "true", Impact: `"minor"`, PublicDetails: tc.expression}
 		reading, err := mapping(t, x).Read(t.Context(), []byte(tc.body))
@@ -126,8 +128,7 @@ func TestFaultyExpressions(t *testing.T) {
 		{func(x *Expressions) { x.Each = "body.a.size()" }, "each", "must give list(dyn), and gives int"},
 		{func(x *Expressions) { x.Component = "{}" }, "component", "must give string or list(dyn)"},
 		{func(x *Expressions) { x.StartedAt = "true" }, "started_at", "must give"},
-		{func(x *Expressions) { x.PublicDetails = `["a"]` }, "public_details", "must give map(string, dyn), and gives list(string)"},
-		{func(x *Expressions) { x.PublicDetails = `{1: "a"}` }, "public_details", "must give map(string, dyn)"},
+		{func(x *Expressions) { x.PublicDetails = `["a"]` }, "public_details", "must give map(dyn, dyn), and gives list(string)"},
 		{func(x *Expressions) { x.Message = `lowerAscii(1)` }, "message", "line 1, column 11"},
 		{func(x *Expressions) { x.Message = strings.Repeat("(", 1000) + "1" + strings.Repeat(")", 1000) }, "message", "is not an expression"},
 		{func(x *Expressions) { x.Message = `"` + strings.Repeat("x", maxExpression) + `"` }, "message", "at most 4096 bytes"},
@@ -244,7 +245,9 @@ func FuzzMapping(f *testing.F) {
 	f.Add(sample(f, "mapping/uptime-kuma.json"))
 	f.Add(sample(f, "mapping/grafana.json"))
 	f.Add([]byte(`{"alerts":[{"status":"firing","labels":{"team":"blue","zone":"\u202e","alertname":1},"annotations":{"summary":null},"startsAt":1e11,"fingerprint":-0}]}`))
-	all := []*Mapping{mapping(f, kuma), mapping(f, perAlert)}
+	f.Add([]byte(`{"facts":{"code":"E-1\u2028x","n":7e99,"\u202e":1,"":2," a":"b","a":"\u200b"}}`))
+	facts := Expressions{Group: `"g"`, Firing: "true", Impact: `"critical"`, PublicDetails: "body.?facts"}
+	all := []*Mapping{mapping(f, kuma), mapping(f, perAlert), mapping(f, facts)}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		for _, m := range all {
 			reading, err := m.Read(t.Context(), body)
@@ -258,13 +261,15 @@ func FuzzMapping(f *testing.F) {
 }
 
 func FuzzExpression(f *testing.F) {
-	for _, text := range []string{`true`, `body.a == 1`, `body.map(a, a.b)`, `item.?a.orValue(body.b.c)`, `"x".format([body])`, `timestamp(body.a)`, `[1, "a", null].map(a, [a])`} {
+	for _, text := range []string{`true`, `body.a == 1`, `body.map(a, a.b)`, `item.?a.orValue(body.b.c)`, `"x".format([body])`, `timestamp(body.a)`, `[1, "a", null].map(a, [a])`,
+		`{"a": body.a, ?"b": body.?x, "": null}`, `body.b`} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		for _, change := range []func(*Expressions){
 			func(x *Expressions) { x.Each = text }, func(x *Expressions) { x.Firing = text }, func(x *Expressions) { x.Component = text },
 			func(x *Expressions) { x.Title = text }, func(x *Expressions) { x.StartedAt = text },
+			func(x *Expressions) { x.PublicDetails = text },
 		} {
 			x := Expressions{Group: `"g"`, Firing: `true`, Impact: `"critical"`}
 			change(&x)

@@ -203,7 +203,8 @@ func FuzzPagerDuty(f *testing.F) {
 	for _, name := range []string{"trigger", "acknowledge", "resolve"} {
 		f.Add(sample(f, "pagerduty/"+name+".json"))
 	}
-	f.Add([]byte(`{"routing_key":"k","event_action":"trigger","payload":{"source":"s","summary":"\u202e\u0000","severity":"critical","timestamp":"9999-12-31T23:59:59-14:00"}}`))
+	f.Add([]byte(`{"routing_key":"k","event_action":"trigger","payload":{"source":"s","summary":"\u202e\u0000","severity":"critical","timestamp":"9999-12-31T23:59:59-14:00",
+		"custom_details":{"n":"a\u2028b\u0000","free space":1e400}}}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		RoutingKey(body)
 		e, err := ReadPagerDuty(body)
@@ -211,6 +212,7 @@ func FuzzPagerDuty(f *testing.F) {
 			refused(t, err)
 			return
 		}
+		e.Publish([]string{"free space", "load avg", "n"})
 		reports, err := e.Reports("s", "")
 		if err != nil {
 			refused(t, err)
