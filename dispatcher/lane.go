@@ -42,9 +42,10 @@ type hold struct {
 	lease      *queue.Lease
 	content    *content
 	exceptions []Exception
-	costs      []int // tokens that each delivery takes; nil where it is one each
-	takes      int   // how often the batch was taken, this time included
-	starts     []int // of each delivery: noted, without an end; nil where there are none
+	costs      []int   // tokens that each delivery takes; nil where it is one each
+	takes      int     // how often the batch was taken, this time included
+	starts     []int   // of each delivery: noted, without an end; nil where there are none
+	heard      []Heard // of each delivery's target; nil where the update ends nothing
 	deliveries []held
 	open       int       // deliveries without a settlement
 	stopped    bool      // its fan-out was stopped while it was held
@@ -102,6 +103,7 @@ type held struct {
 	suspect  bool     // its start has to be noted
 	noted    bool     // it is in the ledger as one, or on the way; until that ended there
 	starts   int      // noted ones without an end
+	heard    Heard    // whether its target heard of the incident that it ends
 	attempt  int      // attempts made
 	cost     int      // tokens it takes
 	last     struct { // what the last of them came to, if that is not in the ledger
@@ -155,6 +157,8 @@ type lane struct {
 	bucket   ratelimit.Bucket
 	breaker  *breaker // nil until the first failure
 	budget   retryBudget
+	accounts []*account // what its messages are counted on
+	counted  []string   // their names
 	waiting  heap[held]
 	delayed  heap[held]
 

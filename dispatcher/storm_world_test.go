@@ -2,6 +2,7 @@ package dispatcher_test
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +12,87 @@ import (
 	"github.com/tocsin/tocsin/incident"
 	"github.com/tocsin/tocsin/ratelimit"
 )
+
+// TestHoursAndDaysAreNeverExceeded tells more people of two updates and an end than a
+// budget allows, where some fail at first and the engine stops and dies in between: the
+// hours and the day have all that is allowed and not one more, but for the end, which
+// everyone hears of who heard of anything.
+func TestHoursAndDaysAreNeverExceeded(t *testing.T) {
+	const (
+		people          = 60
+		hourly, daily   = 25, 40
+		overHour, ofDay = "over budget: at most 25 an hour on this channel", "over budget: at most 40 a day on this channel"
+	)
+	inWorld(t, func(t *testing.T, w *world) {
+		w.subscribe(people)
+		w.options = func(o *dispatcher.Options) {
+			o.Budgets = map[string]dispatcher.Budget{"webhook": {Bound: dispatcher.Bound{PerHour: hourly, PerDay: daily}}}
+		}
+		w.peer.answer = func(target int64, sequence, nth int) (channels.Result, time.Duration) {
+			if (target+int64(sequence))%4 == 0 && nth == 1 {
+				return channels.Result{Class: channels.Temporary, Detail: "http 500"}, time.Second
+			}
+			return channels.Result{Class: channels.Delivered}, time.Duration(target%7) * time.Second
+		}
+		w.killAt(dispatcher.FailSettled, 2) // some are told, some under way, some are to be tried again
+		w.start()
+		w.publish(incident.Investigating, `,"update_id":"1"`)
+		w.died()
+		w.start()
+		time.Sleep(2500 * time.Millisecond)
+		w.stop()
+		w.start()
+		w.settled()
+		w.wantDelivered(1, hourly, overHour)
+		time.Sleep(time.Hour)
+		w.publish(incident.Identified, `,"update_id":"2"`)
+		w.settled()
+		w.wantDelivered(2, daily-hourly, ofDay)
+		w.publish(incident.Resolved, `,"update_id":"3"`)
+		w.settled()
+
+		told, end := make(map[int64]bool), make(map[int64]bool)
+		for _, r := range w.rows() {
+			switch {
+			case r.Outcome == dispatcher.Delivered && r.Sequence < 3:
+				told[r.Target] = true
+			case r.Outcome == dispatcher.Delivered:
+				end[r.Target] = true
+			case r.Outcome != dispatcher.Suppressed || !strings.HasPrefix(r.Detail, "over budget: at most "):
+				t.Errorf("target %d, update %d: %v, %q", r.Target, r.Sequence, r.Outcome, r.Detail)
+			}
+		}
+		if !maps.Equal(told, end) {
+			t.Errorf("%d heard of the incident, %d of its end: %v and %v", len(told), len(end), told, end)
+		}
+	})
+}
+
+// wantDelivered checks how many took an update, by the ledger and by the peers, and why
+// the others did not.
+func (w *world) wantDelivered(sequence, want int, reason string) {
+	w.t.Helper()
+	took, heard := 0, 0
+	for _, r := range w.rows() {
+		switch {
+		case r.Sequence != sequence:
+		case r.Outcome == dispatcher.Delivered:
+			took++
+		case r.Outcome != dispatcher.Suppressed || r.Detail != reason:
+			w.t.Errorf("target %d, update %d: %v, %q", r.Target, r.Sequence, r.Outcome, r.Detail)
+		}
+	}
+	w.peer.mu.Lock()
+	defer w.peer.mu.Unlock()
+	for _, r := range w.peer.receipts {
+		if r.sequence == sequence && r.class == channels.Delivered {
+			heard++
+		}
+	}
+	if took != want || heard != want {
+		w.t.Errorf("update %d: %d took it, by the ledger %d, want %d", sequence, heard, took, want)
+	}
+}
 
 // TestAStormIsBounded tells an incident that changes faster than it is delivered, with
 // a restart in the middle: nobody hears of it twice within the budget's time, but of the

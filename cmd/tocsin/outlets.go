@@ -97,7 +97,7 @@ func (o *outlets) limits(group, provider string) dispatcher.ProviderPolicy {
 // budgets bound what a storm of updates sends, as dispatcher.Options.Budgets.
 func (o *outlets) budgets() map[string]dispatcher.Budget {
 	budget := func(b config.Budget) dispatcher.Budget {
-		return dispatcher.Budget{PerIncident: ratelimit.Quota(b.PerIncident), PerHour: b.PerHour, PerDay: b.PerDay}
+		return dispatcher.Budget{PerIncident: ratelimit.Quota(b.PerIncident), Bound: dispatcher.Bound{PerHour: b.PerHour, PerDay: b.PerDay}}
 	}
 	all := &o.cfg.Budgets
 	return map[string]dispatcher.Budget{

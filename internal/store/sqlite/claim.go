@@ -39,6 +39,9 @@ func (s *Store) Claim(ctx context.Context, epoch int64, until time.Time, request
 			if a.Exceptions, err = c.exceptions(r); err != nil {
 				return err
 			}
+			if a.Heard, err = c.budgets.heard(r); err != nil {
+				return err
+			}
 		}
 		return nil
 	}

@@ -116,7 +116,8 @@ func TestQueryPlans(t *testing.T) {
 		{"told so far", toldSoFar, 4, []string{
 			"SEARCH d USING PRIMARY KEY (incident=? AND target=? AND sequence<?)",
 			"CORRELATED SCALAR SUBQUERY 1", "SEARCH b USING INTEGER PRIMARY KEY (rowid=?)"}},
-		{"spent so far", spentSoFar, 3, []string{"SEARCH spent USING PRIMARY KEY (grp=? AND hour>? AND hour<?)"}},
+		{"counted before", takenBefore, 4, []string{"SEARCH deliveries USING PRIMARY KEY (incident=? AND target=? AND sequence=?)"}},
+		{"counted messages", dropCounts, 2, []string{"SEARCH counted USING PRIMARY KEY (account=? AND hour<?)"}},
 		{"status of an update", statusOf, 2, []string{"SEARCH updates USING INDEX updates_sequence (incident=? AND sequence=?)"}},
 		{"old handles", dropHandles, 2, []string{
 			"SEARCH handles USING PRIMARY KEY (day=? AND provider=? AND handle=?)", "LIST SUBQUERY 2", "SEARCH handles USING PRIMARY KEY (day<?)"}},
