@@ -26,6 +26,16 @@ func (b Bound) Check(hour, day, underWay int) (over string, wait bool) {
 	return "", b.PerHour > 0 && hour+underWay >= b.PerHour || b.PerDay > 0 && day+underWay >= b.PerDay
 }
 
+// Account is what the messages of a provider are counted on, besides its channel's; the
+// zero value is none.
+type Account struct {
+	// Name tells it from all others in the ledger, after restarts too: "smpp:main".
+	Name string
+	// Where completes the reason that is given for what is over: "by this account".
+	Where string
+	Bound
+}
+
 // HourCount is how many messages were counted on an account in an hour.
 type HourCount struct {
 	Account  string
@@ -44,7 +54,7 @@ const (
 )
 
 // account is what messages are counted on where their number is bounded: those of a
-// channel. It belongs to the scheduler.
+// channel, or of one of its providers. It belongs to the scheduler.
 //
 // What was taken is the ledger's at the start, and from then on what came back: one
 // engine at a time works on a ledger, so nobody else counts. What is in flight takes
@@ -52,9 +62,7 @@ const (
 // have more than its bound, and a death leaves nothing behind that would have to be
 // given back.
 type account struct {
-	name     string
-	where    string // completes the reason: "on this channel"
-	bound    Bound
+	Account
 	taken    map[int64]int // by hour
 	inFlight int
 
@@ -64,17 +72,17 @@ type account struct {
 	inToday int
 }
 
-// account returns the account of a name, making it if need be.
-func (s *scheduler) account(name, where string, bound Bound) *account {
-	a := s.accounts[name]
+// account returns an account, making it if need be.
+func (s *scheduler) account(of Account) *account {
+	a := s.accounts[of.Name]
 	if a == nil {
-		a = &account{name: name, where: where, bound: bound, taken: make(map[int64]int)}
+		a = &account{Account: of, taken: make(map[int64]int)}
 		for _, c := range s.opt.Counted {
-			if c.Account == name {
+			if c.Account == of.Name {
 				a.taken[c.Hour] += c.Messages
 			}
 		}
-		s.accounts[name] = a
+		s.accounts[of.Name] = a
 	}
 	return a
 }
@@ -111,10 +119,13 @@ func (a *account) took(at time.Time) {
 // accountsOf returns what the messages of a lane are counted on, and their names.
 func (s *scheduler) accountsOf(l *lane) (list []*account, names []string) {
 	if b := s.opt.Budgets[l.group]; b != nil && b.any() {
-		list = append(list, s.account(channelOf(l.group), "on this channel", b.Bound))
+		list = append(list, s.account(Account{channelOf(l.group), "on this channel", b.Bound}))
+	}
+	if l.policy.Account.any() {
+		list = append(list, s.account(l.policy.Account))
 	}
 	for _, a := range list {
-		names = append(names, a.name)
+		names = append(names, a.Name)
 	}
 	return list, names
 }
@@ -124,9 +135,9 @@ func (s *scheduler) accountsOf(l *lane) (list []*account, names []string) {
 func (l *lane) affords(now time.Time) (over string, wait bool) {
 	for _, a := range l.accounts {
 		a.turn(now)
-		full, crowded := a.bound.Check(a.in, a.inToday, a.inFlight)
+		full, crowded := a.Check(a.in, a.inToday, a.inFlight)
 		if full != "" {
-			return full + " " + a.where, false
+			return full + " " + a.Where, false
 		}
 		wait = wait || crowded
 	}

@@ -1,6 +1,7 @@
 package dispatcher
 
 import (
+	"slices"
 	"testing"
 	"time"
 )
@@ -146,5 +147,47 @@ func TestTheEndIsToldToWhoHeard(t *testing.T) {
 	r.wantFlying(6)
 	if len(r.settled) != 2 || r.settled[0].Detail != over || r.settled[1].Outcome != Open || !r.settled[1].DueAt.Equal(r.now.Add(blockedPause)) {
 		t.Errorf("settled %+v", r.settled)
+	}
+}
+
+// A relay and the one that stands in for it count on accounts of their own, and both on
+// their channel's.
+func TestProvidersHaveAccountsOfTheirOwn(t *testing.T) {
+	r := bounded(t, Bound{PerDay: 4}, HourCount{"webhook:main", HourOf(time.Date(2026, 11, 21, 3, 0, 0, 0, time.UTC)), 7})
+	own := func(name string, perDay int) Account {
+		return Account{"webhook:" + name, "by this relay", Bound{PerDay: perDay}}
+	}
+	r.policies["main"] = ProviderPolicy{Limit: wide.Limit, Window: 1000, Named: true, Failover: []string{"spare"}, Account: own("main", 9)}
+	r.policies["spare"] = ProviderPolicy{Limit: wide.Limit, Window: 1000, Named: true, Account: own("spare", 1)}
+	r.admit(1, to(1, "main"), to(2, "main"), to(3, "main"))
+	r.wantFlying(1, 2) // seven were told before
+	r.answer(1, ok)
+	r.answer(2, ok)
+	if got := r.settled[0].Accounts; !slices.Equal(got, []string{"webhook", "webhook:main"}) {
+		t.Errorf("a message counts on %q", got)
+	}
+	r.settled = nil
+	r.wait(accountPause)
+	r.wantOver("over budget: at most 9 a day by this relay", 3)
+	r.admit(2, to(4, "b"))
+	r.wantFlying(4) // the channel has something left
+	r.answer(4, ok)
+	r.settled = nil
+
+	main := r.s.lane("webhook", "main")
+	main.breaker = newBreaker(r.s.opt.Breaker)
+	for target := range int64(5) {
+		main.breaker.record(target, main.breaker.epoch, true, true, r.now)
+	}
+	r.admit(3, to(5, "main"), to(6, "main"))
+	r.wantFlying(5)
+	if l := r.flying[0].lane; l.provider != "spare" {
+		t.Fatalf("%s serves", l.provider)
+	}
+	r.answer(5, ok)
+	r.settled = nil
+	r.wait(accountPause)
+	if r.settled[0].Detail != "over budget: at most 4 a day on this channel" {
+		t.Errorf("suppressed for %q", r.settled[0].Detail)
 	}
 }

@@ -20,6 +20,9 @@ type ProviderPolicy struct {
 	// Failover names providers of the same group that take over, in this
 	// order, while the provider's breaker is open.
 	Failover []string
+	// Account is what its messages are counted on; providers may share one. Its
+	// channel's [Budget] says that there are some.
+	Account Account
 }
 
 // progress is where a held delivery stands.

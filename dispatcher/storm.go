@@ -14,6 +14,9 @@ type Budget struct {
 	PerIncident ratelimit.Quota
 	// Bound is that of all messages on the channel.
 	Bound
+	// Providers says that some of its providers have accounts of their own
+	// ([ProviderPolicy]).
+	Providers bool
 }
 
 // Spent is what the ledger knows of the messages that count against the budget of a
@@ -56,7 +59,7 @@ func (s Spent) Heard() Heard {
 func (b *Budget) bounds() bool { return b.PerIncident.Messages > 0 || b.Counts() }
 
 // Counts says whether messages have to be counted, by the hour and the day.
-func (b *Budget) Counts() bool { return b.any() }
+func (b *Budget) Counts() bool { return b.any() || b.Providers }
 
 // Check says what of the budget of a target keeps a delivery from being sent, 0 if
 // nothing does: WhyBlocked where that can't be known before older ones are done,
