@@ -12,6 +12,8 @@ import (
 type Budget struct {
 	// PerIncident bounds the messages of one incident to one target.
 	PerIncident ratelimit.Quota
+	// PerTarget bounds the messages of all incidents to one target.
+	PerTarget ratelimit.Quota
 	// Bound is that of all messages on the channel.
 	Bound
 	// Providers says that some of its providers have accounts of their own
@@ -28,6 +30,9 @@ type Spent struct {
 	// UnderWay is how many older deliveries of the incident to the target some
 	// worker has in hand: they may be on the wire.
 	UnderWay int
+	// AllRecent and AllUnderWay count so for all incidents together: what was sent
+	// less than PerTarget.Every ago, and what some worker has in hand.
+	AllRecent, AllUnderWay int
 }
 
 // Heard says whether a target heard of the incident that a delivery ends: then it is
@@ -56,7 +61,10 @@ func (s Spent) Heard() Heard {
 }
 
 // bounds says whether there is any bound.
-func (b *Budget) bounds() bool { return b.PerIncident.Messages > 0 || b.Counts() }
+func (b *Budget) bounds() bool { return b.OfTargets() || b.Counts() }
+
+// OfTargets says whether it bounds what single targets are told.
+func (b *Budget) OfTargets() bool { return b.PerIncident.Messages > 0 || b.PerTarget.Messages > 0 }
 
 // Counts says whether messages have to be counted, by the hour and the day.
 func (b *Budget) Counts() bool { return b.any() || b.Providers }
@@ -66,15 +74,24 @@ func (b *Budget) Counts() bool { return b.any() || b.Providers }
 // WhyBudget with the reason where it would be too much. last is whether the update
 // ends the incident: whoever was told of it is always told that.
 func (b *Budget) Check(s Spent, last bool) (why Why, detail string) {
-	switch q := b.PerIncident; {
-	case q.Messages == 0 || last:
+	if last && s.Told > 0 {
 		return 0, ""
-	case s.Recent >= q.Messages:
-		return WhyBudget, fmt.Sprintf("over budget: at most %s for each incident and target", q)
-	case s.Recent+s.UnderWay >= q.Messages:
-		return WhyBlocked, ""
 	}
-	return 0, ""
+	switch q := b.PerTarget; {
+	case q.Messages == 0 || s.AllRecent+s.AllUnderWay < q.Messages:
+	case s.AllRecent < q.Messages || last && s.UnderWay > 0: // perhaps it is being told of what ends
+		return WhyBlocked, ""
+	default:
+		return WhyBudget, fmt.Sprintf("over budget: at most %s for each target", q)
+	}
+	switch q := b.PerIncident; {
+	case q.Messages == 0 || last || s.Recent+s.UnderWay < q.Messages:
+		return 0, ""
+	case s.Recent < q.Messages:
+		return WhyBlocked, ""
+	default:
+		return WhyBudget, fmt.Sprintf("over budget: at most %s for each incident and target", q)
+	}
 }
 
 // budgets are those of the groups that have one.

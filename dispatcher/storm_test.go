@@ -13,7 +13,10 @@ func quota(messages int, every time.Duration) ratelimit.Quota {
 
 func TestBudget(t *testing.T) {
 	const ours = "over budget: at most 1/10m for each incident and target"
+	const all = "over budget: at most 3/24h for each target"
 	b := Budget{PerIncident: quota(1, 10*time.Minute)}
+	a := Budget{PerTarget: quota(3, 24*time.Hour)}
+	both := Budget{PerIncident: b.PerIncident, PerTarget: a.PerTarget}
 	for _, c := range []struct {
 		name   string
 		budget Budget
@@ -32,6 +35,20 @@ func TestBudget(t *testing.T) {
 		{"the end doesn't wait for it", b, Spent{UnderWay: 1}, true, 0, "", PerhapsHeard},
 		{"two are allowed", Budget{PerIncident: quota(2, time.Hour)}, Spent{Told: 1, Recent: 1}, false, 0, "", SurelyHeard},
 		{"the second may be on the wire", Budget{PerIncident: quota(2, time.Hour)}, Spent{Told: 1, Recent: 1, UnderWay: 1}, false, WhyBlocked, "", SurelyHeard},
+		{"told of two others", a, Spent{AllRecent: 2}, false, 0, "", NotHeard},
+		{"told of three others", a, Spent{AllRecent: 3}, false, WhyBudget, all, NotHeard},
+		{"told of more, by their ends", a, Spent{AllRecent: 5, AllUnderWay: 2}, false, WhyBudget, all, NotHeard},
+		{"the third may be on the wire", a, Spent{AllRecent: 2, AllUnderWay: 1}, false, WhyBlocked, "", NotHeard},
+		{"all three may be", a, Spent{AllUnderWay: 3}, false, WhyBlocked, "", NotHeard},
+		{"the end of what it was told of", a, Spent{Told: 1, AllRecent: 9}, true, 0, "", SurelyHeard},
+		{"the end of what it wasn't told of", a, Spent{AllRecent: 3}, true, WhyBudget, all, NotHeard},
+		{"the end of what it may be told of now", a, Spent{UnderWay: 1, AllRecent: 3, AllUnderWay: 1}, true, WhyBlocked, "", PerhapsHeard},
+		{"the end of what it wasn't told of, while others are under way", a, Spent{AllRecent: 2, AllUnderWay: 1}, true, WhyBlocked, "", NotHeard},
+		{"no bound of its own, many others", b, Spent{AllRecent: 99, AllUnderWay: 9}, false, 0, "", NotHeard},
+		{"both, the incident's is reached", both, Spent{Told: 1, Recent: 1, AllRecent: 1}, false, WhyBudget, ours, SurelyHeard},
+		{"both, all are reached", both, Spent{Told: 1, Recent: 1, AllRecent: 3}, false, WhyBudget, all, SurelyHeard},
+		{"both, neither", both, Spent{Told: 1, AllRecent: 2}, false, 0, "", SurelyHeard},
+		{"both, and the end", both, Spent{Told: 1, Recent: 1, AllRecent: 3, AllUnderWay: 3}, true, 0, "", SurelyHeard},
 	} {
 		if why, detail := c.budget.Check(c.spent, c.last); why != c.why || detail != c.detail {
 			t.Errorf("%s: %v %q, want %v %q", c.name, why, detail, c.why, c.detail)

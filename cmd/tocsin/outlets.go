@@ -111,7 +111,7 @@ func (o *outlets) budgets() map[string]dispatcher.Budget {
 	all := make(map[string]dispatcher.Budget)
 	for channel, b := range o.cfg.Budgets.ByChannel() {
 		all[channel] = dispatcher.Budget{
-			PerIncident: ratelimit.Quota(b.PerIncident), Bound: dispatcher.Bound(b.Bound), Providers: len(o.cfg.ProviderBudgets(channel)) > 0,
+			PerIncident: ratelimit.Quota(b.PerIncident), PerTarget: ratelimit.Quota(b.PerTarget), Bound: dispatcher.Bound(b.Bound), Providers: len(o.cfg.ProviderBudgets(channel)) > 0,
 		}
 	}
 	return all

@@ -161,3 +161,33 @@ smtp: [{name: relay, url: "%s", from: "Status <status@example.com>", budget: {pe
 	}
 	suppressed("A", "2 a day by this account", 2)
 }
+
+// TestServeBoundsATarget: a phone hears of two of three incidents, over a restart, and of
+// the ends of those two.
+func TestServeBoundsATarget(t *testing.T) {
+	centre := startCountingCentre(t)
+	config := "egress: {allow: [\"127.0.0.0/8\"]}\nbudgets: {smpp: {per_target: 2/24h}}\n" + centre.account("")
+	data := t.TempDir()
+	base, stop := serving(t, data, config)
+	subscribe(t, base, "smpp", peer.PhoneNumber(1))
+	for n, name := range []string{"A", "B", "C"} {
+		if n == 2 {
+			stop()
+			base, _ = serving(t, data, config)
+		}
+		tell(t, base, name, "investigating", 1)
+	}
+	for _, name := range []string{"A", "B", "C"} {
+		tell(t, base, name, "resolved", 2)
+	}
+	if got := centre.took(); got != 4 {
+		t.Errorf("the phone got %d messages", got)
+	}
+	for _, name := range []string{"A", "B", "C"} {
+		want := map[string]int{"C": 2}[name]
+		_, body := get(base + "/v1/incidents/" + name + "/deliveries?outcome=suppressed")
+		if strings.Count(body, `"detail":"over budget: at most 2/24h for each target"`) != want {
+			t.Errorf("%s: suppressed: %s", name, body)
+		}
+	}
+}

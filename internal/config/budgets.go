@@ -22,6 +22,8 @@ type Budgets struct {
 type Budget struct {
 	// PerIncident bounds the messages of one incident to one target.
 	PerIncident Quota `yaml:"per_incident"`
+	// PerTarget bounds the messages of all incidents to one target.
+	PerTarget Quota `yaml:"per_target"`
 	// Bound is of all messages on the channel.
 	Bound `yaml:",inline"`
 }
@@ -65,6 +67,9 @@ func (c *Config) checkBudgets(f *faults) {
 	for _, channel := range slices.Sorted(maps.Keys(c.Budgets.ByChannel())) {
 		b, key := c.Budgets.ByChannel()[channel], "budgets."+channel
 		b.check(f, key)
+		if one, all := b.PerIncident, b.PerTarget; all.Messages > 0 && one.Messages > all.Messages && one.Every <= all.Every {
+			f.at(key+".per_incident", "must not be more than per_target has for all incidents, which is %s", ratelimit.Quota(all))
+		}
 		own := c.ProviderBudgets(channel)
 		for _, k := range slices.Sorted(maps.Keys(own)) {
 			p := own[k]
@@ -100,7 +105,8 @@ func (q *Quota) UnmarshalText(text []byte) error {
 // MarshalText writes what UnmarshalText reads.
 func (q Quota) MarshalText() ([]byte, error) { return []byte(ratelimit.Quota(q).String()), nil }
 
-// defaultBudgets bound what is paid for by the message and wakes people up.
+// defaultBudgets bound what is paid for by the message and wakes people up. More than one
+// SMS an hour, day and night, is no day but a storm.
 func defaultBudgets() Budgets {
-	return Budgets{SMPP: Budget{PerIncident: Quota{Messages: 1, Every: 10 * time.Minute}, Bound: Bound{PerDay: 100_000}}}
+	return Budgets{SMPP: Budget{PerIncident: Quota{Messages: 1, Every: 10 * time.Minute}, PerTarget: Quota{Messages: 30, Every: 24 * time.Hour}, Bound: Bound{PerDay: 100_000}}}
 }

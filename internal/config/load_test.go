@@ -212,6 +212,8 @@ func TestProblems(t *testing.T) {
 		{"sms timeout", "sms: {enquire_link: 0s}", "sms.enquire_link: must be a duration from 1s to 10m"},
 		{"budget of an hour above the day's", "budgets: {webhook: {per_hour: 11, per_day: 10}}", "budgets.webhook.per_hour: must not be more than per_day, which is 10"},
 		{"budget above the default day's", "budgets: {smpp: {per_hour: 100001}}", "budgets.smpp.per_hour: must not be more than per_day, which is 100000"},
+		{"budget of an incident above all", "budgets: {smtp: {per_incident: 3/1h, per_target: 2/24h}}", "budgets.smtp.per_incident: must not be more than per_target has for all incidents, which is 2/24h"},
+		{"budget of a target", "budgets: {smtp: {per_target: 2}}", "budgets.smtp.per_target: must be 1 to 1000 messages in a time"},
 		{"budget of a relay", "smtp: [{name: a, url: smtp://h, from: a@b, budget: {per_hour: 11, per_day: 10}}]", "smtp[0].budget.per_hour: must not be more than per_day"},
 		{"budget of an account above the channel's", "smpp: [{name: a, url: \"smpp://u:p@h\", source: A, budget: {per_day: 100001}}]",
 			"smpp[0].budget.per_day: must not be more than the 100000 that budgets.smpp has for all together"},
@@ -525,6 +527,9 @@ webhook:
     Hooks.example.com:8443: {budget: {per_hour: 8}}
 smtp: [{name: a, url: smtp://h, from: a@b, budget: {per_hour: 5, per_day: 5}}, {name: b, url: smtp://h, from: a@b}]
 `, noEnv)
+	if c := mustLoad(t, "budgets: {smpp: {per_incident: 5/24h, per_target: 4/1h}}", noEnv); c.Budgets.SMPP.PerTarget != (Quota{4, time.Hour}) {
+		t.Errorf("the budget of SMS is %+v", c.Budgets.SMPP)
+	}
 	for provider, want := range map[string]struct {
 		entry string
 		Bound

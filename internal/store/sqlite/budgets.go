@@ -17,6 +17,16 @@ const (
 		count(*) FILTER (WHERE d.outcome = 0 AND d.batch IS NOT NULL AND EXISTS (
 			SELECT 1 FROM batches b WHERE b.id = d.batch AND (b.held = 1 OR b.holder <> 0)))
 		FROM deliveries d WHERE d.incident = ?1 AND d.target = ?2 AND d.sequence < ?3`
+	// toldOfAll are the deliveries of all incidents that a target was claimed for and
+	// that may count: whether it took them and they were sent after ?2, and whether a
+	// worker has them in hand.
+	toldOfAll = `SELECT m.incident, m.sequence, d.outcome = 1 AND d.sent_at > ?2,
+		d.outcome = 0 AND d.batch IS NOT NULL AND EXISTS (SELECT 1 FROM batches b WHERE b.id = d.batch AND (b.held = 1 OR b.holder <> 0))
+		FROM messages m LEFT JOIN deliveries d ON d.incident = m.incident AND d.target = m.target AND d.sequence = m.sequence
+		WHERE m.target = ?1`
+	noteMessage = "INSERT INTO messages (target, incident, sequence) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
+	dropMessage = "DELETE FROM messages WHERE target = ? AND incident = ? AND sequence = ?"
+
 	statusOf = "SELECT CAST(event AS TEXT) ->> '$.status' FROM updates WHERE incident = ? AND sequence = ?"
 
 	countMessages = "INSERT INTO counted (account, hour, messages) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET messages = messages + excluded.messages"
@@ -47,16 +57,27 @@ type updateOf struct {
 
 func newBudgets(tx *sqlitedb.Tx) budgets { return budgets{tx, make(map[updateOf]bool)} }
 
-// check says what of its target's budget keeps a delivery from being sent.
-func (b *budgets) check(r *dispatcher.ClaimRequest, d *queue.Delivery) (dispatcher.Why, string, error) {
-	if r.Budget.PerIncident.Messages == 0 {
+// writes says whether a claim changes anything.
+func writes(r dispatcher.ClaimRequest) bool {
+	return !r.Leased || r.Budget != nil && r.Budget.PerTarget.Messages > 0
+}
+
+// check says what of its target's budget keeps a delivery from being sent. What it lets
+// through counts for those after it; what it doesn't must not stand in the way of others
+// that wait.
+func (b *budgets) check(r *dispatcher.ClaimRequest, d *queue.Delivery) (why dispatcher.Why, detail string, err error) {
+	if !r.Budget.OfTargets() {
 		return 0, "", nil
 	}
+	all := r.Budget.PerTarget.Messages > 0
 	spent, err := b.spent(r, d)
+	if err == nil && all {
+		err = b.spentOnAll(r, d, &spent)
+	}
 	if err != nil {
 		return 0, "", err
 	}
-	why, detail := r.Budget.Check(spent, false)
+	why, detail = r.Budget.Check(spent, false)
 	if why != 0 { // only now does it matter
 		last, err := b.ends(r.Batch.Incident, r.Batch.Sequence)
 		if err != nil {
@@ -66,7 +87,14 @@ func (b *budgets) check(r *dispatcher.ClaimRequest, d *queue.Delivery) (dispatch
 			why, detail = r.Budget.Check(spent, true)
 		}
 	}
-	return why, detail, nil
+	if all {
+		note := noteMessage
+		if why != 0 {
+			note = dropMessage
+		}
+		_, err = b.tx.Exec(note, d.Target, r.Batch.Incident, r.Batch.Sequence)
+	}
+	return why, detail, err
 }
 
 // heard says who heard of the incident that a batch ends.
@@ -98,6 +126,35 @@ func (b *budgets) spent(r *dispatcher.ClaimRequest, d *queue.Delivery) (s dispat
 		s.Told, s.Recent, s.UnderWay = int(rows.Int(0)), int(rows.Int(1)), int(rows.Int(2))
 	}
 	return s, rows.Err()
+}
+
+// spentOnAll counts what a target was told of all incidents, but for the delivery
+// itself, and forgets what counts no more: closed without having been taken, sent too long
+// ago, or with nobody. What waits is noted again by its next claim.
+func (b *budgets) spentOnAll(r *dispatcher.ClaimRequest, d *queue.Delivery, s *dispatcher.Spent) error {
+	own := updateOf{r.Batch.Incident, r.Batch.Sequence}
+	var old []updateOf
+	rows := b.tx.Query(toldOfAll, d.Target, r.Now.Add(-r.Budget.PerTarget.Every))
+	for rows.Next() {
+		switch of := (updateOf{rows.Int(0), int(rows.Int(1))}); {
+		case of == own:
+		case rows.Bool(2):
+			s.AllRecent++
+		case rows.Bool(3):
+			s.AllUnderWay++
+		default:
+			old = append(old, of)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	for _, of := range old {
+		if _, err := b.tx.Exec(dropMessage, d.Target, of.incident, of.sequence); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // ends says whether an update ends its incident.

@@ -15,6 +15,9 @@ var budgetTests = []test{
 	{"what ends an incident comes through", testBudgetLast},
 	{"what may be on the wire is waited for", testBudgetUnderWay},
 	{"what was not taken does not count", testBudgetFailed},
+	{"all incidents' messages to a target are bounded in time", testBudgetOfTarget},
+	{"what others have in hand for a target counts", testBudgetOfTargetUnderWay},
+	{"two that are in each other's way take turns", testBudgetOfTargetTurns},
 	{"who heard of what ends is known", testBudgetHeard},
 	{"messages are counted by account and hour", testBudgetCounts},
 }
@@ -108,6 +111,95 @@ func testBudgetFailed(k *kit) {
 	k.settle(result(first, 0, dispatcher.Open, channels.Temporary), result(first, 1, dispatcher.Dead, channels.Permanent),
 		result(first, 2, dispatcher.Expired, channels.Temporary))
 	k.whys(k.budgeted(k.one(event(2)), onceInAWhile(), after(2*hour+time.Second)))
+}
+
+// twoADay lets a target hear twice in 24 hours.
+func twoADay() (b dispatcher.Budget) {
+	b.PerTarget.Messages, b.PerTarget.Every = 2, 24*hour
+	return b
+}
+
+const overTarget = "over budget: at most 2/24h for each target"
+
+// of accepts and plans an update of any incident.
+func (k *kit) of(id string, n int, status incident.Status) *queue.Batch {
+	k.Helper()
+	e := event(n)
+	e.IncidentID, e.UpdateID, e.Status = id, id+e.UpdateID, status
+	return k.one(e)
+}
+
+func testBudgetOfTarget(k *kit) {
+	k.targets(2)
+	for n, id := range []string{"A", "B"} {
+		b := k.of(id, 1, incident.Identified)
+		at := after(time.Duration(n+2) * hour)
+		k.whys(k.budgeted(b, twoADay(), at))
+		k.told(b, 0, at)
+		k.settle(result(b, 1, dispatcher.Dead, channels.Permanent))
+	}
+	third := k.of("C", 1, incident.Identified)
+	k.reopen()
+	k.whys(k.budgeted(third, twoADay(), after(4*hour)), over(third, overTarget, 1)...)
+	k.whys(k.budgeted(third, dispatcher.Budget{}, after(4*hour)))
+	k.settle(result(third, 0, dispatcher.Suppressed, 0), result(third, 1, dispatcher.Suppressed, 0))
+
+	k.whys(k.budgeted(k.of("A", 2, incident.Resolved), twoADay(), after(4*hour))) // it heard of A
+	unheard := k.of("C", 2, incident.Resolved)
+	k.whys(k.budgeted(unheard, twoADay(), after(4*hour)), over(unheard, overTarget, 1)...)
+
+	fourth := k.of("D", 1, incident.Identified)
+	k.whys(k.budgeted(fourth, twoADay(), after(26*hour-time.Second)), over(fourth, overTarget, 1)...)
+	k.whys(k.budgeted(fourth, twoADay(), after(26*hour)))
+}
+
+// claimed claims batches for a worker in one transaction, with a budget.
+func (k *kit) claimed(epoch int64, budget dispatcher.Budget, list ...*queue.Batch) []dispatcher.ClaimAnswer {
+	k.Helper()
+	requests := make([]dispatcher.ClaimRequest, len(list))
+	for i, b := range list {
+		requests[i] = dispatcher.ClaimRequest{Batch: b, Verify: true, Newer: true, Budget: &budget, Now: after(2 * hour)}
+	}
+	answers, err := k.Claim(k.ctx, epoch, after(3*hour), requests)
+	k.must(err)
+	return answers
+}
+
+func testBudgetOfTargetUnderWay(k *kit) {
+	k.targets(1)
+	a, b, c := k.of("A", 1, incident.Identified), k.of("B", 1, incident.Identified), k.of("C", 1, incident.Identified)
+	blocked := dispatcher.Exception{Index: 0, Why: dispatcher.WhyBlocked}
+	answers := k.claimed(7, twoADay(), a, b, c)
+	k.whys(answers[0])
+	k.whys(answers[1])
+	k.whys(answers[2], blocked)
+	k.whys(k.claimed(7, twoADay(), c)[0], blocked)
+	k.whys(k.claimed(7, twoADay(), a, b)[1]) // its own place is not in its way
+	k.told(a, 0, after(2*hour))
+	k.whys(k.claimed(7, twoADay(), c)[0], blocked)
+	k.settle(result(b, 0, dispatcher.Open, channels.Temporary)) // goes back: its place is free
+	k.whys(k.claimed(7, twoADay(), c)[0])
+	k.told(c, 0, after(2*hour))
+	again := *b
+	k.batch++
+	again.ID = k.batch
+	k.must(k.Rebatch(k.ctx, after(4*hour), batches(&again), nil, nil))
+	k.whys(k.claimed(7, twoADay(), &again)[0], over(&again, overTarget)...)
+}
+
+func testBudgetOfTargetTurns(k *kit) {
+	k.targets(1)
+	a, b := k.of("A", 1, incident.Identified), k.of("B", 1, incident.Identified)
+	for _, answer := range k.claimed(7, twoADay(), a, b) {
+		k.whys(answer)
+	}
+	// Each finds the other in hand: if both kept their places, both would wait for ever.
+	one := twoADay()
+	one.PerTarget.Messages = 1
+	k.reopen()
+	answers := k.claimed(7, one, a, b)
+	k.whys(answers[0], dispatcher.Exception{Index: 0, Why: dispatcher.WhyBlocked})
+	k.whys(answers[1])
 }
 
 func testBudgetHeard(k *kit) {
