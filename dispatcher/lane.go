@@ -101,12 +101,12 @@ type held struct {
 	next *held // the next newer delivery of the same (incident, target)
 
 	state    progress
+	heard    Heard    // whether its target heard of the incident that it ends
 	slow     bool     // in flight in the slow class
 	recalled bool     // its target changed while it was in flight
 	suspect  bool     // its start has to be noted
 	noted    bool     // it is in the ledger as one, or on the way; until that ended there
 	starts   int      // noted ones without an end
-	heard    Heard    // whether its target heard of the incident that it ends
 	attempt  int      // attempts made
 	cost     int      // tokens it takes
 	last     struct { // what the last of them came to, if that is not in the ledger
