@@ -179,7 +179,7 @@ func (e *Engine) claimSlice(ctx context.Context, kept *contents, received []*que
 			return err
 		}
 		holds = append(holds, &hold{lease: l, content: c, exceptions: answers[i].Exceptions, costs: e.costs(l, c),
-			takes: answers[i].Takes, starts: answers[i].Starts})
+			takes: answers[i].Takes, starts: answers[i].Starts, heard: answers[i].Heard})
 	}
 	return nil
 }

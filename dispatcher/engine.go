@@ -98,12 +98,16 @@ func (e *Engine) Run(ctx context.Context) error {
 	if err := e.loadPauses(ctx); err != nil {
 		return err
 	}
+	counted, err := e.counted(ctx)
+	if err != nil {
+		return endOf(ctx, err)
+	}
 	taking, stopTaking := context.WithCancel(core) // new work, and retries
 	defer stopTaking()
 	var takers, settling group
 	settling.run(crash, func() error { return e.settle(core) })
 	var scheduling group
-	scheduling.run(crash, func() error { return e.schedule(core) })
+	scheduling.run(crash, func() error { return e.schedule(core, counted) })
 	for _, loop := range []func(context.Context) error{e.claim, e.plan, e.accept, e.retry, e.expire, e.measure} {
 		takers.run(crash, func() error { return loop(taking) })
 	}

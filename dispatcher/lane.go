@@ -20,6 +20,9 @@ type ProviderPolicy struct {
 	// Failover names providers of the same group that take over, in this
 	// order, while the provider's breaker is open.
 	Failover []string
+	// Account is what its messages are counted on; providers may share one. Its
+	// channel's [Budget] says that there are some.
+	Account Account
 }
 
 // progress is where a held delivery stands.
@@ -42,9 +45,10 @@ type hold struct {
 	lease      *queue.Lease
 	content    *content
 	exceptions []Exception
-	costs      []int // tokens that each delivery takes; nil where it is one each
-	takes      int   // how often the batch was taken, this time included
-	starts     []int // of each delivery: noted, without an end; nil where there are none
+	costs      []int   // tokens that each delivery takes; nil where it is one each
+	takes      int     // how often the batch was taken, this time included
+	starts     []int   // of each delivery: noted, without an end; nil where there are none
+	heard      []Heard // of each delivery's target; nil where the update ends nothing
 	deliveries []held
 	open       int       // deliveries without a settlement
 	stopped    bool      // its fan-out was stopped while it was held
@@ -97,6 +101,7 @@ type held struct {
 	next *held // the next newer delivery of the same (incident, target)
 
 	state    progress
+	heard    Heard    // whether its target heard of the incident that it ends
 	slow     bool     // in flight in the slow class
 	recalled bool     // its target changed while it was in flight
 	suspect  bool     // its start has to be noted
@@ -155,6 +160,8 @@ type lane struct {
 	bucket   ratelimit.Bucket
 	breaker  *breaker // nil until the first failure
 	budget   retryBudget
+	accounts []*account // what its messages are counted on
+	counted  []string   // their names
 	waiting  heap[held]
 	delayed  heap[held]
 

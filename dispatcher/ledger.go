@@ -69,6 +69,10 @@ type Ledger interface {
 	// was under way.
 	Settle(ctx context.Context, rows []Settlement, finished []int64) error
 
+	// Counted returns the messages that settlements counted on their accounts, by
+	// account and hour, from the hour of since on.
+	Counted(ctx context.Context, since time.Time) ([]HourCount, error)
+
 	// Due returns waiting rows that are due, oldest due first, at most limit.
 	Due(ctx context.Context, now time.Time, limit int) ([]DueRow, error)
 
@@ -279,8 +283,8 @@ type ClaimRequest struct {
 	Verify bool
 	// Newer: look for newer rows of the same (incident, target).
 	Newer bool
-	// Budget bounds what the batch may send as of Now; nil bounds nothing. What the
-	// batch has before counts too.
+	// Budget bounds what targets may be told as of Now; nil bounds nothing. Its Bound
+	// is not the ledger's to hold.
 	Budget *Budget
 	Now    time.Time
 }
@@ -338,6 +342,10 @@ type ClaimAnswer struct {
 	// Starts are, for each delivery, those that were noted and have no end; nil where
 	// none has any, or Verify wasn't asked for.
 	Starts []int
+	// Heard says of each delivery's target whether it heard of the incident before;
+	// nil where nobody did, the update doesn't end the incident, or the budget counts
+	// nothing.
+	Heard []Heard
 }
 
 // Streak says what an outcome means for the target's row of failures.
@@ -369,9 +377,8 @@ type Settlement struct {
 	SentAt time.Time
 	DoneAt time.Time
 	Streak Streak
-	// Counts is the group whose messages are counted for its budget, "" if this is
-	// not one.
-	Counts string
+	// Accounts are those that a message which was taken counts on.
+	Accounts []string
 	// Noted: its start was noted; that ends here. Parked: it was given up, which an
 	// operator may want to know of.
 	Noted, Parked bool

@@ -42,6 +42,7 @@ func (s *scheduler) lane(group, provider string) *lane {
 		}
 		l.tells = s.opt.Tells != nil && s.opt.Tells(group)
 		l.counts = s.pool(group)
+		l.accounts, l.counted = s.accountsOf(l)
 		s.lanes[key] = l
 		if l.policy.Named {
 			s.named[key] = l
@@ -270,6 +271,9 @@ func (s *scheduler) startNext(l *lane) {
 		s.silenced(d)
 		return
 	}
+	if !s.inBudget(d, l) {
+		return
+	}
 	if ok, wait := l.bucket.Take(s.now, l.policy.Limit, d.cost); !ok {
 		l.limitedUntil = s.now.Add(max(wait, time.Microsecond))
 		return
@@ -304,6 +308,9 @@ func (s *scheduler) startNext(l *lane) {
 		s.starting.add(d, s.now)
 	}
 	s.fresh.add(d, s.now)
+	for _, a := range l.accounts {
+		a.inFlight++
+	}
 	l.inFlight++
 	s.inFlight++
 	l.counts.inFlight++

@@ -9,6 +9,9 @@ import (
 // cameBack decides what a send's result means.
 func (s *scheduler) cameBack(a *attempt) {
 	d, l, r := a.held, a.held.lane, &a.result
+	for _, c := range l.accounts {
+		c.inFlight--
+	}
 	l.inFlight--
 	s.inFlight--
 	l.counts.inFlight--
@@ -33,7 +36,10 @@ func (s *scheduler) cameBack(a *attempt) {
 	}
 	switch r.Class {
 	case channels.Delivered:
-		st.Outcome = Delivered
+		st.Outcome, st.Accounts = Delivered, l.counted
+		for _, c := range l.accounts {
+			c.took(a.doneAt)
+		}
 		if d.d.Failing {
 			st.Streak = StreakReset
 		}

@@ -29,6 +29,7 @@ type scheduler struct {
 	slowers  line              // lanes that wait for the slow class
 	suspects suspects
 	quiet    quiet
+	accounts map[string]*account // by name; as many as are configured
 	// sends that are this machine's work
 	starting, fresh young
 
@@ -69,6 +70,9 @@ type schedulerOptions struct {
 	// limit.
 	RetryShare float64
 	Poison     PoisonPolicy
+	// Budgets by group, and what was counted on their accounts before.
+	Budgets map[string]*Budget
+	Counted []HourCount
 	// Empty: buckets have had no tokens when the scheduler was made.
 	Empty bool
 	Rand  *rand.Rand
@@ -143,7 +147,7 @@ func newScheduler(now time.Time, opt schedulerOptions) *scheduler {
 	s := &scheduler{
 		opt: opt, base: now,
 		lanes: make(map[laneKey]*lane), named: make(map[laneKey]*lane), slots: make(map[slot]*held), counts: make(map[string]*poolCounts),
-		takenOver: make(map[string]int), suspects: newSuspects(), quiet: make(quiet),
+		takenOver: make(map[string]int), suspects: newSuspects(), quiet: make(quiet), accounts: make(map[string]*account),
 		timers: heap[lane]{
 			at:   func(l *lane) *int32 { return &l.timer },
 			less: func(a, b *lane) bool { return a.wake.Before(b.wake) },
@@ -221,6 +225,9 @@ func (s *scheduler) admit(h *hold) {
 		if h.starts != nil {
 			d.starts = h.starts[i]
 		}
+		if h.heard != nil {
+			d.heard = h.heard[i]
+		}
 		d.suspect = s.opt.Poison.Takes > 0 && (h.takes >= s.opt.Poison.Takes || d.starts > 0)
 		if len(ex) > 0 && ex[0].Index == i {
 			s.except(d, ex[0])
@@ -293,9 +300,14 @@ func (s *scheduler) hold(d *held) {
 		}
 	}
 	l := s.serving(s.lane(d.hold.lease.Group, d.d.Provider))
+	over, _ := l.affords(s.wall)
 	// A batch that came back keeps together what it had: else what kills would be in
 	// another one each time.
 	switch {
+	case over != "" && d.heard != SurelyHeard:
+		s.overdrawn(d, over)
+		s.touch(l)
+		return
 	case !l.policy.Named && l.held >= s.roomOf(l) && d.hold.takes < 2 && !s.makeRoom(l, d):
 		s.toLedger(d, s.wallOf(l.pace(s.now)))
 		return

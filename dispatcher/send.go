@@ -84,12 +84,14 @@ func (b *inbox) starve(n int) {
 	}
 }
 
-// schedule drives the scheduler until everything is handed back after drain.
-func (e *Engine) schedule(ctx context.Context) error {
+// schedule drives the scheduler until everything is handed back after drain. counted is
+// what was counted for the budgets before.
+func (e *Engine) schedule(ctx context.Context, counted []HourCount) error {
 	s := newScheduler(e.now(), schedulerOptions{
 		Policy: e.opt.Policy, Admission: e.opt.Admission, MaxInFlight: e.opt.MaxInFlight,
 		MaxStarting: e.opt.MaxStarting, Tells: e.tells, MaxFresh: e.opt.MaxFresh,
 		LaneWait: e.opt.LaneWait, HoldFor: e.opt.HoldFor, Backoff: e.opt.Backoff, Breaker: e.opt.Breaker, RetryShare: e.opt.RetryShare, Poison: e.opt.Poison, Rand: e.opt.Rand,
+		Budgets: e.budgets, Counted: counted,
 		Empty: true, // another process may just have taken all there were
 	})
 	var in inputs

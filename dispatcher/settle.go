@@ -159,12 +159,6 @@ func (e *Engine) settleGroup(ctx context.Context, rows []Settlement, of []*held,
 	for i, h := range finished {
 		batches[i] = h.lease.ID
 	}
-	for i := range rows {
-		group := of[i].hold.lease.Group
-		if b := e.budgets[group]; b != nil && b.counts() && rows[i].Outcome == Delivered {
-			rows[i].Counts = group
-		}
-	}
 	if err := e.insist(ctx, "settle", func() error { return e.ledger.Settle(ctx, rows, batches) }); err != nil {
 		return err
 	}

@@ -49,7 +49,7 @@ func messages(id string, hold time.Duration, full, quick Size) Scenario {
 func accountConfig(address string) string {
 	return fmt.Sprintf("smpp:\n  - {name: main, url: \"smpp://tocsin:secret@%s\", source: STATUS, "+
 		"rate: 1000000/s, burst: 1000000, window: %d, binds: 1}\n"+
-		"budgets: {smpp: {per_incident: 0, per_day: 0}}\n", address, smsWindow)
+		"budgets: {smpp: {per_incident: 0, per_target: 0, per_day: 0}}\n", address, smsWindow)
 }
 
 func smsEngine(ctx context.Context, r *Rig, size Size, hold time.Duration) (m *result.Measurement, err error) {

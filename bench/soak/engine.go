@@ -48,7 +48,7 @@ mail: {connect_timeout: 2s, timeout: 5s, final_timeout: 5s}
 sms: {connect_timeout: 2s, response_timeout: 5s}
 smtp: [{name: relay, url: %q, from: Status <status@status.example>, rate: 2000/s}]
 smpp: [{name: centre, url: %q, source: STATUS, rate: 2000/s}]
-budgets: {smpp: {per_incident: 0, per_day: 0}}
+budgets: {smpp: {per_incident: 0, per_target: 0, per_day: 0}}
 `, listen[0], listen[1], e.data, c.webhooks.Port(), c.relay.Port(), c.relay.URL(), c.centre.URL())
 	file := filepath.Join(folder, "tocsin.yaml")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {

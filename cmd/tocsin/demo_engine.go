@@ -64,7 +64,7 @@ func (d *demo) configuration() string {
 			fmt.Fprintf(&b, "smtp: [{name: relay, url: %q, from: Status <status@status.example>, rate: 5000/s}]\n", c.at.URL)
 		case incident.ChannelSMPP:
 			fmt.Fprintf(&b, "smpp: [{name: centre, url: %q, source: STATUS, rate: 5000/s}]\n", c.at.URL)
-			b.WriteString("budgets: {smpp: {per_incident: 0, per_day: 0}}\n") // every update within seconds
+			b.WriteString("budgets: {smpp: {per_incident: 0, per_target: 0, per_day: 0}}\n") // every update within seconds
 		}
 	}
 	fmt.Fprintf(&b, "egress: {allow: [%s], http: true}\n", strings.Join(allow, ", "))

@@ -45,6 +45,7 @@ func newOutlets(cfg *config.Config) *outlets {
 		relays = append(relays, r.Name)
 		o.named[r.Name] = dispatcher.ProviderPolicy{
 			Limit: ratelimit.Limit{PerSecond: float64(r.Rate), Burst: r.Burst}, Window: r.Connections, Named: true,
+			Account: accountOf(incident.ChannelSMTP, r.Name, "by this relay", r.Budget),
 		}
 		if i == 0 {
 			o.groups = append(o.groups, dispatcher.Group{Name: incident.ChannelSMTP + ":" + r.Name, Provider: r.Name})
@@ -54,6 +55,7 @@ func newOutlets(cfg *config.Config) *outlets {
 		accounts = append(accounts, a.Name)
 		o.named[a.Name] = dispatcher.ProviderPolicy{
 			Limit: ratelimit.Limit{PerSecond: float64(a.Rate), Burst: a.Burst}, Window: a.Window * a.Binds, Named: true,
+			Account: accountOf(incident.ChannelSMPP, a.Name, "by this account", a.Budget),
 		}
 		if i == 0 {
 			o.groups = append(o.groups, dispatcher.Group{Name: incident.ChannelSMPP + ":" + a.Name, Provider: a.Name})
@@ -62,6 +64,14 @@ func newOutlets(cfg *config.Config) *outlets {
 	o.failover(relays)
 	o.failover(accounts)
 	return o
+}
+
+// accountOf is what the messages of a provider with a budget are counted on.
+func accountOf(channel, name, where string, b config.Bound) dispatcher.Account {
+	if b == (config.Bound{}) {
+		return dispatcher.Account{}
+	}
+	return dispatcher.Account{Name: channel + ":" + name, Where: where, Bound: dispatcher.Bound(b)}
 }
 
 // failover lets the later of several providers take over from the first.
@@ -91,18 +101,20 @@ func (o *outlets) limits(group, provider string) dispatcher.ProviderPolicy {
 		return dispatcher.ProviderPolicy{Limit: ratelimit.Limit{PerSecond: 10_000, Burst: 10_000}, Window: 256}
 	}
 	h := o.cfg.Webhook.For(provider)
-	return dispatcher.ProviderPolicy{Limit: h.Limit(), Window: min(h.Window, h.Connections)}
+	name, own := o.cfg.Webhook.Budget(provider)
+	return dispatcher.ProviderPolicy{Limit: h.Limit(), Window: min(h.Window, h.Connections),
+		Account: accountOf(incident.ChannelWebhook, name, "to this host", own)}
 }
 
 // budgets bound what a storm of updates sends, as dispatcher.Options.Budgets.
 func (o *outlets) budgets() map[string]dispatcher.Budget {
-	budget := func(b config.Budget) dispatcher.Budget {
-		return dispatcher.Budget{PerIncident: ratelimit.Quota(b.PerIncident), PerHour: b.PerHour, PerDay: b.PerDay}
+	all := make(map[string]dispatcher.Budget)
+	for channel, b := range o.cfg.Budgets.ByChannel() {
+		all[channel] = dispatcher.Budget{
+			PerIncident: ratelimit.Quota(b.PerIncident), PerTarget: ratelimit.Quota(b.PerTarget), Bound: dispatcher.Bound(b.Bound), Providers: len(o.cfg.ProviderBudgets(channel)) > 0,
+		}
 	}
-	all := &o.cfg.Budgets
-	return map[string]dispatcher.Budget{
-		incident.ChannelWebhook: budget(all.Webhook), incident.ChannelSMTP: budget(all.SMTP), incident.ChannelSMPP: budget(all.SMPP),
-	}
+	return all
 }
 
 // longestSend bounds one attempt over the configured channels: all its timeouts

@@ -30,7 +30,7 @@ func TestLongestSendFollowsTheConfiguration(t *testing.T) {
 		}
 	}
 	expect("webhooks", 5*time.Second+2*15*time.Second)
-	cfg.Webhook.Hosts = map[string]config.HostLimits{"slow.example.com": {ConnectTimeout: time.Second, Timeout: 50 * time.Second}}
+	cfg.Webhook.Hosts = map[string]config.Host{"slow.example.com": {HostLimits: config.HostLimits{ConnectTimeout: time.Second, Timeout: 50 * time.Second}}}
 	expect("a slow host", 101*time.Second)
 	cfg.SMTP = []config.SMTP{{Name: "a"}}
 	expect("mail", 5*time.Second+3*15*time.Second+time.Minute)

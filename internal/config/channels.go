@@ -34,6 +34,8 @@ type SMTP struct {
 	Burst       int    `yaml:"burst" min:"1" max:"1000000"`
 	Connections int    `yaml:"connections" min:"1" max:"1000"`
 	DKIM        DKIM   `yaml:"dkim"`
+	// Budget bounds its mails, besides that of the channel.
+	Budget Bound `yaml:"budget"`
 }
 
 // DKIM signs the mails of a relay (RFC 6376), if KeyFile and Selector are set.
@@ -84,6 +86,8 @@ type SMPP struct {
 	// Country is the calling code that completes the numbers of STOPs which come
 	// in national form; "" completes none.
 	Country string `yaml:"country"`
+	// Budget bounds its messages, besides that of the channel.
+	Budget Bound `yaml:"budget"`
 }
 
 // RSS describes the feeds.

@@ -35,6 +35,7 @@ func (c *Config) check(f *faults) {
 	c.checkRelays(f)
 	c.checkAccounts(f)
 	c.checkFeeds(f)
+	c.checkBudgets(f)
 	if c.PublicURL != "" && !isURL(c.PublicURL, "http", "https") {
 		f.at("public_url", "must be an http or https URL, or empty")
 	}

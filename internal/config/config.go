@@ -128,21 +128,44 @@ type Webhook struct {
 	// Hosts overrides the limits of single ones, by "host" for every port or
 	// by "host:port", which wins. What an entry leaves out is as for all
 	// hosts, but for the burst that goes with a rate of its own.
-	Hosts map[string]HostLimits `yaml:"hosts"`
+	Hosts map[string]Host `yaml:"hosts"`
+}
+
+// Host is what single webhook hosts are given.
+type Host struct {
+	HostLimits `yaml:",inline"`
+	// Budget bounds the requests to all that the entry is for, besides that of the
+	// channel.
+	Budget Bound `yaml:"budget"`
 }
 
 // For returns the limits of a provider named as "host:port".
 func (w *Webhook) For(provider string) HostLimits {
-	provider = strings.ToLower(provider)
-	if limits, ok := w.Hosts[provider]; ok {
-		return limits
-	}
-	if host, _, err := net.SplitHostPort(provider); err == nil {
-		if limits, ok := w.Hosts[host]; ok {
-			return limits
-		}
+	if _, h, ok := w.host(provider); ok {
+		return h.HostLimits
 	}
 	return w.HostLimits
+}
+
+// Budget returns the budget that a provider named as "host:port" has of its own, and the
+// name of the entry, all of whose providers share it; without one it bounds nothing.
+func (w *Webhook) Budget(provider string) (entry string, b Bound) {
+	entry, h, _ := w.host(provider)
+	return entry, h.Budget
+}
+
+// host finds the entry for a provider.
+func (w *Webhook) host(provider string) (entry string, h Host, ok bool) {
+	entry = strings.ToLower(provider)
+	if h, ok = w.Hosts[entry]; ok {
+		return entry, h, true
+	}
+	host, _, err := net.SplitHostPort(entry)
+	if err != nil {
+		return "", h, false
+	}
+	h, ok = w.Hosts[host]
+	return host, h, ok
 }
 
 // Retry paces attempts that failed for a time: full jitter below Base × 2ⁿ and
@@ -176,7 +199,7 @@ func bare() *Config {
 		Tokens: []string{}, Sources: []Source{}, Deployment: "default", Admission: 50_000,
 		Egress: Egress{Allow: []string{}, Deny: []string{}, Ports: []int{80, 443, 8443},
 			Source: []netip.Addr{}, Gate: 256, Sessions: egress.DefaultSessions, IdleTime: 75 * time.Second},
-		Webhook: Webhook{Hosts: map[string]HostLimits{}, HostLimits: HostLimits{Rate: 100, Window: 64,
+		Webhook: Webhook{Hosts: map[string]Host{}, HostLimits: HostLimits{Rate: 100, Window: 64,
 			Connections: 64, ConnectTimeout: 5 * time.Second, Timeout: 15 * time.Second}},
 		Mail: Mail{ConnectTimeout: 5 * time.Second, Timeout: 15 * time.Second, FinalTimeout: time.Minute},
 		SMTP: []SMTP{},

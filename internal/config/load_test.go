@@ -210,6 +210,18 @@ func TestProblems(t *testing.T) {
 		{"mail domain", "mail: {domain: a b}", "tocsin.yaml:1:16: mail.domain: must be a name in the DNS"},
 		{"mail timeout", "mail: {final_timeout: 2h}", "mail.final_timeout: must be a duration from 1ms to 90s"},
 		{"sms timeout", "sms: {enquire_link: 0s}", "sms.enquire_link: must be a duration from 1s to 10m"},
+		{"budget of an hour above the day's", "budgets: {webhook: {per_hour: 11, per_day: 10}}", "budgets.webhook.per_hour: must not be more than per_day, which is 10"},
+		{"budget above the default day's", "budgets: {smpp: {per_hour: 100001}}", "budgets.smpp.per_hour: must not be more than per_day, which is 100000"},
+		{"budget of an incident above all", "budgets: {smtp: {per_incident: 3/1h, per_target: 2/24h}}", "budgets.smtp.per_incident: must not be more than per_target has for all incidents, which is 2/24h"},
+		{"budget of a target", "budgets: {smtp: {per_target: 2}}", "budgets.smtp.per_target: must be 1 to 1000 messages in a time"},
+		{"budget of a relay", "smtp: [{name: a, url: smtp://h, from: a@b, budget: {per_hour: 11, per_day: 10}}]", "smtp[0].budget.per_hour: must not be more than per_day"},
+		{"budget of an account above the channel's", "smpp: [{name: a, url: \"smpp://u:p@h\", source: A, budget: {per_day: 100001}}]",
+			"smpp[0].budget.per_day: must not be more than the 100000 that budgets.smpp has for all together"},
+		{"budget of an hour above the channel's day", "smpp: [{name: a, url: \"smpp://u:p@h\", source: A, budget: {per_hour: 100001}}]",
+			"smpp[0].budget.per_hour: must not be more than the 100000 that budgets.smpp has"},
+		{"budget of a host above the channel's", "budgets: {webhook: {per_hour: 5}}\nwebhook: {hosts: {a.example: {budget: {per_hour: 6}}}}",
+			`webhook.hosts["a.example"].budget.per_hour: must not be more than the 5 that budgets.webhook has`},
+		{"budget below nothing", "webhook: {hosts: {a.example: {budget: {per_day: -1}}}}", `webhook.hosts["a.example"].budget.per_day: must be a whole number from 0`},
 		{"smpp exclusive", "smpp: [{name: a, url: \"smpp://u:p@h\", source: A, binds: 2, exclusive: true}]", "smpp[0].binds: must be 1 for an exclusive account"},
 		{"smpp system_id", "smpp: [{name: a, url: \"smpp://0123456789abcdef:p@h\", source: A}]", "smpp[0].url: must have a system_id"},
 		{"smpp without user", "smpp: [{name: a, url: \"smpp://h\", source: A}]", "smpp[0].url: must be a URL such as smpp://system_id"},
@@ -504,5 +516,40 @@ smpp: [{name: c, url: "smpp://id:sms-pw@smsc", source: S}, {name: d, url: "smpp:
 	}
 	if !slices.IsSortedFunc(got, func(a, b string) int { return len(b) - len(a) }) {
 		t.Errorf("%q: a part would be hidden before the whole", got)
+	}
+}
+
+func TestBudgets(t *testing.T) {
+	c := mustLoad(t, `
+webhook:
+  hosts:
+    hooks.example.com: {rate: 1/s, budget: {per_day: 7}}
+    Hooks.example.com:8443: {budget: {per_hour: 8}}
+smtp: [{name: a, url: smtp://h, from: a@b, budget: {per_hour: 5, per_day: 5}}, {name: b, url: smtp://h, from: a@b}]
+`, noEnv)
+	if c := mustLoad(t, "budgets: {smpp: {per_incident: 5/24h, per_target: 4/1h}}", noEnv); c.Budgets.SMPP.PerTarget != (Quota{4, time.Hour}) {
+		t.Errorf("the budget of SMS is %+v", c.Budgets.SMPP)
+	}
+	for provider, want := range map[string]struct {
+		entry string
+		Bound
+	}{
+		"hooks.example.com:443": {"hooks.example.com", Bound{PerDay: 7}}, "Hooks.Example.com:9443": {"hooks.example.com", Bound{PerDay: 7}},
+		"hooks.example.com:8443": {"hooks.example.com:8443", Bound{PerHour: 8}}, "other.example.com:443": {"other.example.com", Bound{}},
+	} {
+		if entry, b := c.Webhook.Budget(provider); entry != want.entry || b != want.Bound {
+			t.Errorf("%s: %q %v, want %q %v", provider, entry, b, want.entry, want.Bound)
+		}
+	}
+	if h := c.Webhook.For("hooks.example.com:443"); h.Rate != 1 || h.Window != 64 {
+		t.Errorf("the limits beside a budget are %+v", h)
+	}
+	for channel, want := range map[string]map[string]Bound{
+		"webhook": {`webhook.hosts["hooks.example.com"].budget`: {PerDay: 7}, `webhook.hosts["hooks.example.com:8443"].budget`: {PerHour: 8}},
+		"smtp":    {"smtp[0].budget": {PerHour: 5, PerDay: 5}}, "smpp": {}, "rss": {},
+	} {
+		if got := c.ProviderBudgets(channel); !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %v, want %v", channel, got, want)
+		}
 	}
 }

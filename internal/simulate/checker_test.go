@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -32,6 +33,7 @@ func (w *world) judge(t *testing.T) {
 	j.ordered()
 	j.unwanted()
 	j.limited()
+	j.budgeted()
 	j.idle()
 }
 
@@ -225,7 +227,9 @@ func (j *judge) row(name string, u *store.Update, r store.Delivery, stopped bool
 			j.broken("A", "%s is superseded, and the target wants every update", what)
 		}
 	case dispatcher.Suppressed:
-		if !stopped && !j.disabled(r.Target) && !j.silenced(r.Target) {
+		if strings.HasPrefix(r.Detail, "over budget: ") {
+			j.overBudget(name, r)
+		} else if !stopped && !j.disabled(r.Target) && !j.silenced(r.Target) {
 			j.broken("A", "%s is suppressed, and nobody asked for that", what)
 		}
 	case dispatcher.Expired:

@@ -20,6 +20,8 @@
 //   - I: who is healthy waits for nobody who isn't, and nobody starves;
 //   - R: no provider saw more than its rate, burst and window, and the waits that
 //     it asked for were kept;
+//   - B: nobody was sent more than the budgets allow, nor less where there was more to
+//     send, and whoever heard of an incident heard of its end;
 //   - S: nobody is told for long who no longer wants to be.
 //
 // What makes a seed come out the same again: every call through a port takes a

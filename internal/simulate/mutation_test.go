@@ -102,7 +102,7 @@ func mutations() []mutation {
 		{name: "claims take inactive targets for active", seed: 117, ports: onClaims(nil, func(e dispatcher.Exception) bool { return e.Why != dispatcher.WhyInactive })},
 		{name: "every update need not wait for the one before", seed: 5, ports: onClaims(nil, func(e dispatcher.Exception) bool { return e.Why != dispatcher.WhyBlocked })},
 		{name: "supersede is forgotten", seed: 1, ports: onLedger(func(l dispatcher.Ledger) dispatcher.Ledger { return unsuperseding{l} })},
-		{name: "acked before the commit", seed: 629, ports: func(l dispatcher.Ledger, q queues, c channels.Channel) (dispatcher.Ledger, queues, channels.Channel) {
+		{name: "acked before the commit", seed: 128, ports: func(l dispatcher.Ledger, q queues, c channels.Channel) (dispatcher.Ledger, queues, channels.Channel) {
 			h := &hasty{Ledger: l, queues: q, leases: map[int64][]*queue.Lease{}}
 			return hastyLedger{l, h}, h, c
 		}},
@@ -135,6 +135,12 @@ func mutations() []mutation {
 		{name: "keys differ from attempt to attempt", seed: 1, ports: func(l dispatcher.Ledger, q queues, c channels.Channel) (dispatcher.Ledger, queues, channels.Channel) {
 			return l, q, otherKeys{c}
 		}},
+		{name: "an hour has one more", seed: 107, options: budgets(func(b *dispatcher.Budget) { more(&b.PerHour) })},
+		{name: "a target hears once more", seed: 65, options: budgets(func(b *dispatcher.Budget) { more(&b.PerTarget.Messages) })},
+		{name: "a target hears once more of an incident", seed: 8, options: budgets(func(b *dispatcher.Budget) { more(&b.PerIncident.Messages) })},
+		{name: "a provider's account is not kept", seed: 33, options: policies(func(p *dispatcher.ProviderPolicy) { p.Account = dispatcher.Account{} })},
+		{name: "what was counted before a start is forgotten", seed: 28, ports: onLedger(func(l dispatcher.Ledger) dispatcher.Ledger { return uncounted{l} })},
+		{name: "ends count as other updates", seed: 65, ports: onLedger(func(l dispatcher.Ledger) dispatcher.Ledger { return unheard{l} })},
 		{name: "duplicates are new", seed: 1, ports: onLedger(func(l dispatcher.Ledger) dispatcher.Ledger { return amnesia{l} })},
 		{name: "the audience narrows with each update", seed: 1, ports: onLedger(func(l dispatcher.Ledger) dispatcher.Ledger { return narrowing{l} })},
 	}
@@ -207,6 +213,22 @@ func policies(change func(*dispatcher.ProviderPolicy)) func(*dispatcher.Options)
 			change(&p)
 			return p
 		}
+	}
+}
+
+func budgets(change func(*dispatcher.Budget)) func(*dispatcher.Options) {
+	return func(o *dispatcher.Options) {
+		for channel, b := range o.Budgets {
+			change(&b)
+			o.Budgets[channel] = b
+		}
+	}
+}
+
+// more is one more than a bound, where there is one.
+func more(bound *int) {
+	if *bound > 0 {
+		*bound++
 	}
 }
 
@@ -307,6 +329,22 @@ func (l placeless) Audience(ctx context.Context, p *dispatcher.Plan, limit int) 
 		}
 	}
 	return page, err
+}
+
+// uncounted knows nothing of what earlier processes sent.
+type uncounted struct{ dispatcher.Ledger }
+
+func (uncounted) Counted(context.Context, time.Time) ([]dispatcher.HourCount, error) { return nil, nil }
+
+// unheard doesn't say who heard of what ends.
+type unheard struct{ dispatcher.Ledger }
+
+func (l unheard) Claim(ctx context.Context, epoch int64, until time.Time, r []dispatcher.ClaimRequest) ([]dispatcher.ClaimAnswer, error) {
+	answers, err := l.Ledger.Claim(ctx, epoch, until, r)
+	for i := range answers {
+		answers[i].Heard = nil
+	}
+	return answers, err
 }
 
 type neverDue struct{ dispatcher.Ledger }

@@ -40,6 +40,7 @@ type receipt struct {
 	nth      int
 	start    time.Time
 	end      time.Time // zero: cut
+	wall     time.Time // then, by the machine's clock
 	// class is what the engine was told, 0 if nothing; wait what it was asked to
 	// wait for.
 	class channels.Class
@@ -75,7 +76,7 @@ func (s *peers) send(ctx context.Context, p *process, m *channels.Message) chann
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r.end, r.class, r.wait = time.Now(), result.Class, result.RetryAfter
+	r.end, r.wall, r.class, r.wait = time.Now(), s.w.clock.now(), result.Class, result.RetryAfter
 	return result
 }
 

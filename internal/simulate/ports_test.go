@@ -74,6 +74,10 @@ func (l *ledger) Settle(ctx context.Context, rows []dispatcher.Settlement, finis
 	})
 }
 
+func (l *ledger) Counted(ctx context.Context, since time.Time) ([]dispatcher.HourCount, error) {
+	return ask(ctx, l.p, "counted", func() ([]dispatcher.HourCount, error) { return l.Ledger.Counted(ctx, since) })
+}
+
 func (l *ledger) Due(ctx context.Context, now time.Time, limit int) ([]dispatcher.DueRow, error) {
 	return ask(ctx, l.p, "due", func() ([]dispatcher.DueRow, error) { return l.Ledger.Due(ctx, now, limit) })
 }

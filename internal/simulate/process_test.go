@@ -83,6 +83,7 @@ func (w *world) start() {
 	opt.Backoff, opt.ExpiresAfter, opt.DrainFor = s.backoff, s.life, s.drain
 	opt.RetryEvery, opt.ExpireEvery, opt.SweepEvery, opt.CallbackEvery = s.retry, 3*time.Second, s.sweep, time.Hour
 	opt.SweepUnpublished, opt.SweepUnclaimed = s.unpublished, s.unclaimed
+	opt.Budgets = map[string]dispatcher.Budget{"webhook": w.sc.budget, "smtp": w.sc.budget}
 	opt.Clock = w.clock.now
 	opt.Rand = rand.New(rand.NewPCG(w.sc.seed, uint64(p.n)))
 	opt.Fail = p.failpoint
@@ -115,6 +116,7 @@ func (w *world) policy(group, name string) dispatcher.ProviderPolicy {
 		if p := &w.sc.providers[i]; p.name == name {
 			return dispatcher.ProviderPolicy{
 				Limit: ratelimit.Limit{PerSecond: p.rate, Burst: p.burst}, Window: p.window, Named: strings.Contains(group, ":"),
+				Account: dispatcher.Account{Name: group + " " + name, Where: "at this provider", Bound: p.bound},
 			}
 		}
 	}

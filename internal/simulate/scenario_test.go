@@ -8,6 +8,7 @@ import (
 
 	"github.com/tocsin/tocsin/dispatcher"
 	"github.com/tocsin/tocsin/incident"
+	"github.com/tocsin/tocsin/ratelimit"
 )
 
 // scenario is all that a seed decides in advance. It is plain data: what shrinks a
@@ -22,6 +23,7 @@ type scenario struct {
 	// slow multiplies the time that calls of the store and the queue take.
 	slow      int
 	engine    settings
+	budget    dispatcher.Budget // of each channel
 	providers []provider
 	targets   []target
 	steps     []step
@@ -43,6 +45,7 @@ type provider struct {
 	rate   float64
 	burst  int
 	window int
+	bound  dispatcher.Bound // of its own
 	mood   mood
 	share  int // percent of requests that the mood is for
 	until  time.Duration
@@ -198,7 +201,36 @@ func generate(seed uint64) *scenario {
 	} else {
 		s.drawSteps(d)
 	}
+	s.drawBudgets(dice{rand.New(rand.NewPCG(seed, 0xb0d9e7))})
 	return s
+}
+
+// drawBudgets draws what may be sent, for some.
+func (s *scenario) drawBudgets(d dice) {
+	if s.calm || !d.chance(20) {
+		return
+	}
+	quota := func() ratelimit.Quota {
+		return ratelimit.Quota{Messages: d.between(1, 3), Every: pick(d, 5*time.Second, time.Minute, 24*time.Hour)}
+	}
+	if d.chance(40) {
+		s.budget.PerIncident = quota()
+	}
+	if d.chance(40) {
+		s.budget.PerTarget = quota()
+	}
+	if d.chance(40) {
+		s.budget.PerHour = d.between(1, 20)
+	}
+	if d.chance(30) {
+		s.budget.PerDay = d.between(1, 30)
+	}
+	if d.chance(50) {
+		for i := range s.providers {
+			s.providers[i].bound = dispatcher.Bound{PerHour: d.between(0, 10), PerDay: d.between(0, 10)}
+		}
+		s.budget.Providers = true
+	}
 }
 
 // drawStream draws update after update of one incident, faster than a provider

@@ -4,6 +4,9 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"github.com/tocsin/tocsin/dispatcher"
+	"github.com/tocsin/tocsin/ratelimit"
 )
 
 // shrinking is bounded: by runs, and by real time.
@@ -51,8 +54,18 @@ func (m *machine) shrink(t *testing.T, w *world) (small *world, runs int) {
 			again = try(func(s *scenario) bool {
 				p := &s.providers[i]
 				was := *p
-				p.mood, p.rate, p.burst, p.window = healthy, 1000, 1000, 16
+				p.mood, p.rate, p.burst, p.window, p.bound = healthy, 1000, 1000, 16, dispatcher.Bound{}
 				return *p != was
+			}) || again
+		}
+		for _, less := range []func(*dispatcher.Budget){
+			func(b *dispatcher.Budget) { b.PerIncident = ratelimit.Quota{} }, func(b *dispatcher.Budget) { b.PerTarget = ratelimit.Quota{} },
+			func(b *dispatcher.Budget) { b.PerHour = 0 }, func(b *dispatcher.Budget) { b.PerDay = 0 },
+		} {
+			again = try(func(s *scenario) bool {
+				was := s.budget
+				less(&s.budget)
+				return s.budget != was
 			}) || again
 		}
 		again = try(func(s *scenario) bool {

@@ -29,8 +29,9 @@ func (w *world) tale() string {
 func (s *scenario) String() string {
 	var out strings.Builder
 	fmt.Fprintf(&out, "broker %v, calm %v, slow %d, %+v\n", s.broker, s.calm, s.slow, s.engine)
+	fmt.Fprintf(&out, "budget %+v\n", s.budget)
 	for _, p := range s.providers {
-		fmt.Fprintf(&out, "provider %s: %v/s, burst %d, window %d, %v %d%% until %v (period %v)\n", p.name, p.rate, p.burst, p.window, p.mood, p.share, p.until, p.period)
+		fmt.Fprintf(&out, "provider %s: %v/s, burst %d, window %d, bound %+v, %v %d%% until %v (period %v)\n", p.name, p.rate, p.burst, p.window, p.bound, p.mood, p.share, p.until, p.period)
 	}
 	for i, t := range s.targets {
 		if !t.absent {

@@ -73,7 +73,7 @@ type told struct {
 
 // fault is a broken promise.
 type fault struct {
-	promise string // A, D, O, L, I, R, or E for an engine that gave up
+	promise string // A, D, O, L, I, R, B, S, or E for an engine that gave up
 	what    string
 }
 

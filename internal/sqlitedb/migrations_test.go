@@ -60,3 +60,21 @@ func TestNamesOfMessagesAreKeptByTheDay(t *testing.T) {
 		t.Errorf("kept %q, want %q", names, want)
 	}
 }
+
+func TestCountedMessagesAreThoseOfTheChannel(t *testing.T) {
+	dir := t.TempDir()
+	earlier(t, dir, 12, "INSERT INTO spent VALUES ('webhook', 7, 1), ('smpp:a', 7, 20), ('smpp:b', 7, 300), ('smpp:b', 8, 4000)")
+	var got []string
+	if err := open(t, Options{Dir: dir}).Read(t.Context(), func(tx *Tx) error {
+		rows := tx.Query("SELECT account || ' ' || hour || ' ' || messages FROM counted ORDER BY hour, account")
+		for rows.Next() {
+			got = append(got, rows.Text(0))
+		}
+		return rows.Err()
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"smpp 7 320", "webhook 7 1", "smpp 8 4000"}; !slices.Equal(got, want) {
+		t.Errorf("counted %q, want %q", got, want)
+	}
+}

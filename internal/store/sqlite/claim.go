@@ -12,7 +12,7 @@ import (
 )
 
 // Claim implements dispatcher.Ledger. Requests whose lease is the claim are
-// answered by reading alone; the others by compare-and-set, all in one
+// answered by reading alone, unless their budget has to know of them; the others by compare-and-set, all in one
 // transaction. A lapsed claim of another worker still holds: only
 // [Store.Replace] ends it, under a new id.
 func (s *Store) Claim(ctx context.Context, epoch int64, until time.Time, requests []dispatcher.ClaimRequest) ([]dispatcher.ClaimAnswer, error) {
@@ -39,11 +39,14 @@ func (s *Store) Claim(ctx context.Context, epoch int64, until time.Time, request
 			if a.Exceptions, err = c.exceptions(r); err != nil {
 				return err
 			}
+			if a.Heard, err = c.budgets.heard(r); err != nil {
+				return err
+			}
 		}
 		return nil
 	}
 	var err error
-	if slices.ContainsFunc(requests, func(r dispatcher.ClaimRequest) bool { return !r.Leased }) {
+	if slices.ContainsFunc(requests, writes) {
 		err = s.write(ctx, sqlitedb.Settle, claim)
 	} else {
 		err = s.read(ctx, claim)

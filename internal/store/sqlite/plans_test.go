@@ -118,7 +118,12 @@ func TestQueryPlans(t *testing.T) {
 		{"told so far", toldSoFar, 4, []string{
 			"SEARCH d USING PRIMARY KEY (incident=? AND target=? AND sequence<?)",
 			"CORRELATED SCALAR SUBQUERY 1", "SEARCH b USING INTEGER PRIMARY KEY (rowid=?)"}},
-		{"spent so far", spentSoFar, 3, []string{"SEARCH spent USING PRIMARY KEY (grp=? AND hour>? AND hour<?)"}},
+		{"counted before", takenBefore, 4, []string{"SEARCH deliveries USING PRIMARY KEY (incident=? AND target=? AND sequence=?)"}},
+		{"told of all so far", toldOfAll, 2, []string{
+			"SEARCH m USING PRIMARY KEY (target=?)", "SEARCH d USING PRIMARY KEY (incident=? AND target=? AND sequence=?) LEFT-JOIN",
+			"CORRELATED SCALAR SUBQUERY 1", "SEARCH b USING INTEGER PRIMARY KEY (rowid=?)"}},
+		{"forgotten message", dropMessage, 3, []string{"SEARCH messages USING PRIMARY KEY (target=? AND incident=? AND sequence=?)"}},
+		{"counted messages", dropCounts, 2, []string{"SEARCH counted USING PRIMARY KEY (account=? AND hour<?)"}},
 		{"status of an update", statusOf, 2, []string{"SEARCH updates USING INDEX updates_sequence (incident=? AND sequence=?)"}},
 		{"old handles", dropHandles, 2, []string{
 			"SEARCH handles USING PRIMARY KEY (day=? AND provider=? AND handle=?)", "LIST SUBQUERY 2", "SEARCH handles USING PRIMARY KEY (day<?)"}},

@@ -51,10 +51,13 @@ func (s *Store) Settle(ctx context.Context, rows []dispatcher.Settlement, finish
 }
 
 func settleAll(tx *sqlitedb.Tx, rows []dispatcher.Settlement) error {
-	var took map[hourOf]int
+	counts := tally{tx: tx}
 	var named []*dispatcher.Settlement
 	for i := range rows {
 		r := &rows[i]
+		if err := counts.add(r); err != nil {
+			return err
+		}
 		landed, err := settleRow(tx, r)
 		if err == nil && (r.Noted || r.Parked) {
 			err = endSuspicion(tx, r, landed)
@@ -65,12 +68,6 @@ func settleAll(tx *sqlitedb.Tx, rows []dispatcher.Settlement) error {
 		if !landed {
 			continue
 		}
-		if r.Counts != "" {
-			if took == nil {
-				took = make(map[hourOf]int)
-			}
-			took[hourOf{r.Counts, hour(r.DoneAt)}]++
-		}
 		if r.Streak != dispatcher.StreakKeep {
 			if err := streak(tx, r); err != nil {
 				return err
@@ -80,7 +77,7 @@ func settleAll(tx *sqlitedb.Tx, rows []dispatcher.Settlement) error {
 			named = append(named, r)
 		}
 	}
-	if err := spend(tx, took); err != nil {
+	if err := counts.write(); err != nil {
 		return err
 	}
 	w := handleWriter{tx: tx}
