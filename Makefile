@@ -74,7 +74,7 @@ bench-deps:
 	@internal/testenv/install.sh || echo "Going on without: what needs it is left out." >&2
 
 .PHONY: bench
-bench: bench-deps build bin/tocsin-bench ## measure the engine beside raw sockets, about 20 minutes [SCENARIOS=w1,w5 ROUNDS=5]
+bench: bench-deps build bin/tocsin-bench ## measure the engine beside raw sockets, about 15 minutes [SCENARIOS=w1,w5 ROUNDS=5]
 	@bin/tocsin-bench run $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SCENARIOS),--scenarios $(SCENARIOS)) $(ARGS)
 
 .PHONY: bench-quick
@@ -82,7 +82,7 @@ bench-quick: bench-deps build bin/tocsin-bench ## the same with smaller sizes, w
 	@bin/tocsin-bench run --quick $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SCENARIOS),--scenarios $(SCENARIOS)) $(ARGS)
 
 .PHONY: bench-tune
-bench-tune: build bin/tocsin-bench ## try socket, file and memory settings out, about 18 minutes [SWEEPS=dial_gate,gogc ROUNDS=5]
+bench-tune: build bin/tocsin-bench ## try socket, file and memory settings out, about 10 minutes [SWEEPS=dial_gate,gogc ROUNDS=5]
 	@bin/tocsin-bench tune $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SWEEPS),--sweeps $(SWEEPS)) $(ARGS)
 
 # The engine, the receivers and the load share the machine: nothing else should run.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -48,6 +49,27 @@ func TestPromise_EveryDeliveryReachesAnOutcome(t *testing.T) {
 		if w.meter.outcomes[dispatcher.Delivered] != 470 || w.meter.outcomes[dispatcher.Dead] != 20 {
 			t.Errorf("the meter counted %v", w.meter.outcomes)
 		}
+	})
+}
+
+// Whoever sent in a burst ends soon after, though nothing else ever happens.
+func TestAnIdleEngineKeepsNobodyWhoSends(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		const burst = 300
+		w.subscribe(burst)
+		w.peer.answer = func(int64, int, int) (channels.Result, time.Duration) {
+			return channels.Result{Class: channels.Delivered}, time.Second
+		}
+		w.start()
+		time.Sleep(time.Minute)
+		before := runtime.NumGoroutine()
+		w.publish(incident.Investigating, "")
+		w.settled()
+		time.Sleep(time.Minute)
+		if n := runtime.NumGoroutine() - before; n > burst/10 {
+			t.Errorf("%d goroutines more than before are left", n)
+		}
+		w.stop()
 	})
 }
 

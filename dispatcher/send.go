@@ -124,7 +124,7 @@ func (e *Engine) schedule(ctx context.Context) error {
 		// Come back for the next thing due, and to keep the figures fresh.
 		wait := snapshotEvery
 		if s.holding == 0 && len(s.lanes) == 0 {
-			wait = time.Hour
+			wait = e.senders.patience()
 		}
 		if !out.wake.IsZero() {
 			wait = min(wait, out.wake.Sub(now))
@@ -167,7 +167,7 @@ const (
 	// idleSenders is how many stay.
 	idleSenders = 2048
 	// trimEvery is how long one stays that is not needed, to twice that.
-	trimEvery = 10 * time.Second
+	trimEvery = 3 * time.Second
 )
 
 func newSenders(one func(*held)) *senders {
@@ -197,6 +197,14 @@ func (s *senders) trim(now time.Time) {
 		}
 	}
 	s.spare, s.trimmed = s.idle.Load(), now
+}
+
+// patience is how long trim may wait where nothing else happens.
+func (s *senders) patience() time.Duration {
+	if s.idle.Load() > 0 {
+		return trimEvery
+	}
+	return time.Hour
 }
 
 func (s *senders) run(d *held) {

@@ -36,6 +36,25 @@ func ComponentID(id string) (string, error) {
 	return clean[0], nil
 }
 
+// PublicDetail cleans a name and a value as those of an event's public details would be;
+// the error is an [*Invalid] of public_details. An event takes no empty value: that is
+// left to the caller, for one may be empty only once it is clean.
+func PublicDetail(name, value string) (cleanName, cleanValue string, err error) {
+	field := "public_details." + named(name)
+	key, bad := cleanID(field, name, maxNameLen)
+	if bad != nil {
+		return "", "", bad
+	}
+	value, reason := line(value, maxTitle)
+	if reason == "" && key == "" {
+		reason = "must have a name"
+	}
+	if reason != "" {
+		return "", "", &Invalid{field, reason}
+	}
+	return key, value, nil
+}
+
 // componentIDs cleans a list of component ids and drops repeats, in order. It
 // returns a new list, never nil.
 func componentIDs(field string, ids []string) ([]string, *Invalid) {

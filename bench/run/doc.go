@@ -4,7 +4,8 @@
 // one, however this one ends (on Linux). What it cost is the kernel's account in
 // /proc, of that process alone and of the measured phase alone.
 //
-// Words: a [Process] is one program in a process of its own; a [Watch] is one
+// Words: a [Process] is one program in a process of its own; an [Engine] is one that
+// is `tocsin serve`, with its API; a [Watch] is one
 // measured phase of some processes; [Usage] is what it cost one of them; [Limits]
 // are what the machine allows.
 package run

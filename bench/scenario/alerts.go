@@ -24,7 +24,7 @@ const (
 func intakeAlerts() Scenario {
 	return Scenario{
 		ID: "i2", Title: "notifications of Alertmanager with 50 alerts, durable before the 202; p99 at 1,000/s",
-		Full: Size{Events: 10 * alertsRate}, FullS: 25,
+		Full: Size{Events: 10 * alertsRate}, FullS: 18,
 		Engine: func(ctx context.Context, r *Rig, size Size) (Found, error) {
 			return r.intake(ctx, "i2", false, func(e *engine, m *result.Measurement) error {
 				return driveAlerts(ctx, e, size.Events, m)
@@ -40,7 +40,7 @@ func intakeAlerts() Scenario {
 const acceptedAlerts = `tocsin_events_received_total{result="accepted",source="alerts"}`
 
 func driveAlerts(ctx context.Context, e *engine, requests int, m *result.Measurement) error {
-	poster := newPoster(e.base, "/v1/alerts", clients, alertsBody)
+	poster := newPoster(e.Base, "/v1/alerts", clients, alertsBody)
 	if err := poster.drive(ctx, e, requests, alertsRate, m); err != nil {
 		return err
 	}

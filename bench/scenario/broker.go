@@ -18,7 +18,7 @@ import (
 func intakeAMQP() Scenario {
 	return Scenario{
 		ID: "i1.amqp", Title: "events over AMQP, published with confirms, until the engine has accepted all", Broker: true,
-		Full: Size{Events: 20_000}, Quick: Size{Events: 5_000}, FullS: 9, QuickS: 2.4,
+		Full: Size{Events: 20_000}, Quick: Size{Events: 5_000}, FullS: 6, QuickS: 2.4,
 		Engine: func(ctx context.Context, r *Rig, size Size) (Found, error) {
 			return r.intake(ctx, "i1.amqp", true, func(e *engine, m *result.Measurement) error {
 				return driveAMQP(ctx, r, e, size.Events, m)

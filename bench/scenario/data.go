@@ -95,7 +95,7 @@ func (r *Rig) populate(ctx context.Context, p population, folder string) error {
 		}
 		return append(b, "\"}\n"...)
 	})
-	return errors.Join(err, e.stop())
+	return errors.Join(err, e.Shut())
 }
 
 // secret is what webhooks are signed with.

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -20,9 +19,8 @@ import (
 
 // engine is a running `tocsin serve`.
 type engine struct {
-	*run.Process
+	*run.Engine
 	rig        *Rig
-	base       string // of its API
 	deployment string
 	folder     string
 }
@@ -57,23 +55,20 @@ func (t Tuning) command(tocsin string, args ...string) (path string, all []strin
 	return "/bin/sh", append([]string{"-c", `ulimit -n "$1" && shift && exec "$@"`, "sh", strconv.Itoa(t.Files), tocsin}, args...)
 }
 
-const (
-	readyPatience = time.Minute
-	stopPatience  = time.Minute
-	apiPatience   = time.Minute
-)
+// apiPatience bounds a question to the API.
+const apiPatience = time.Minute
 
 // startEngine runs an engine as anybody would, with a configuration that lets it
 // talk to the sinks.
 func (r *Rig) startEngine(ctx context.Context, o engineOptions) (*engine, error) {
-	address, err := freeAddress()
+	address, err := run.FreeAddresses(1)
 	if err != nil {
 		return nil, err
 	}
 	r.runs++
-	e := &engine{rig: r, base: "http://" + address, deployment: fmt.Sprintf("bench-%d", r.runs), folder: o.data}
+	e := &engine{rig: r, deployment: fmt.Sprintf("bench-%d", r.runs), folder: o.data}
 	config := fmt.Sprintf("listen: %s\ndata: %q\ndeployment: %s\negress: {allow: [\"127.0.0.0/8:%d\"], http: true}\n%s",
-		address, o.data, e.deployment, o.port, o.config)
+		address[0], o.data, e.deployment, o.port, o.config)
 	file := filepath.Join(r.Folder, "tocsin.yaml")
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		return nil, fmt.Errorf("configuration of the engine: %w", err)
@@ -85,81 +80,15 @@ func (r *Rig) startEngine(ctx context.Context, o engineOptions) (*engine, error)
 	}
 	env = append(env, o.tuning.Env...)
 	path, args := o.tuning.command(r.Tocsin, "serve", "--config", file)
-	e.Process, err = run.Start(run.Command{Name: "engine", Path: path, Args: args, Env: env, Logs: r.Logs})
-	if err != nil {
-		return nil, err
-	}
-	if err := e.awaitReady(ctx); err != nil {
-		e.Kill()
-		return nil, err
-	}
-	return e, nil
+	e.Engine, err = run.StartEngine(ctx, run.Command{Name: "engine", Path: path, Args: args, Env: env, Logs: r.Logs}, address[0], r.http)
+	return e, err
 }
 
-func (e *engine) awaitReady(ctx context.Context) error {
-	deadline := time.Now().Add(readyPatience)
-	for {
-		err := e.call(ctx, http.MethodGet, "/readyz", "", nil, nil)
-		if err == nil {
-			return nil
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if dead := e.Died(); dead != nil {
-			return dead
-		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("the engine was not ready within %v: %w", readyPatience, err)
-		}
-		if err := sleep(ctx, 20*time.Millisecond); err != nil {
-			return err
-		}
-	}
-}
-
-// stop ends the engine as an operator would; how it ended is part of what is
-// tested.
-func (e *engine) stop() error { return e.Stop(stopPatience) }
-
-// call asks the API. answer is nil, what to decode JSON into, or a function that
-// takes the body.
-func (e *engine) call(ctx context.Context, method, path, contentType string, body io.Reader, answer any) error {
-	request, err := http.NewRequestWithContext(ctx, method, e.base+path, body)
-	if err != nil {
-		return fmt.Errorf("ask the engine: %w", err)
-	}
-	if contentType != "" {
-		request.Header.Set("Content-Type", contentType)
-	}
-	response, err := e.rig.http.Do(request)
-	if err != nil {
-		return fmt.Errorf("ask the engine: %w", err)
-	}
-	defer response.Body.Close()
-	if response.StatusCode >= 300 {
-		words, _ := io.ReadAll(io.LimitReader(response.Body, 1024))
-		return fmt.Errorf("the engine answered %s to %s %s: %s", response.Status, method, path, bytes.TrimSpace(words))
-	}
-	switch answer := answer.(type) {
-	case nil:
-		_, err = io.Copy(io.Discard, response.Body)
-	case func(io.Reader) error:
-		err = answer(response.Body)
-	default:
-		err = json.NewDecoder(response.Body).Decode(answer)
-	}
-	if err != nil {
-		return fmt.Errorf("the engine's answer to %s %s: %w", method, path, err)
-	}
-	return nil
-}
-
-// ask is call with a bound on its time.
+// ask is Call with a bound on its time.
 func (e *engine) ask(ctx context.Context, method, path string, answer any) error {
 	ctx, cancel := context.WithTimeout(ctx, apiPatience)
 	defer cancel()
-	return e.call(ctx, method, path, "", nil, answer)
+	return e.Call(ctx, method, path, "", nil, answer)
 }
 
 // importTargets streams so many lines to the engine.
@@ -181,16 +110,9 @@ func (e *engine) importTargets(ctx context.Context, n int, line func(b []byte, n
 		}
 		write.CloseWithError(out.Flush())
 	}()
-	var answer struct {
-		Accepted int               `json:"accepted"`
-		Errors   []json.RawMessage `json:"errors"`
-	}
-	err := e.call(ctx, http.MethodPost, "/v1/targets/import", "application/x-ndjson", read, &answer)
+	err := e.Import(ctx, n, read)
 	read.Close() // frees the writer
 	<-wrote
-	if err == nil && answer.Accepted != n {
-		err = fmt.Errorf("the engine took %d of %d targets; the first it refused: %s", answer.Accepted, n, append(answer.Errors, json.RawMessage("none"))[0])
-	}
 	return err
 }
 
@@ -198,7 +120,7 @@ func (e *engine) importTargets(ctx context.Context, n int, line func(b []byte, n
 func (e *engine) publish(ctx context.Context, event []byte) (accepted time.Time, err error) {
 	ctx, cancel := context.WithTimeout(ctx, apiPatience)
 	defer cancel()
-	err = e.call(ctx, http.MethodPost, "/v1/incidents", "application/json", bytes.NewReader(event), func(io.Reader) error {
+	err = e.Call(ctx, http.MethodPost, "/v1/incidents", "application/json", bytes.NewReader(event), func(io.Reader) error {
 		accepted = time.Now()
 		return nil
 	})
@@ -292,7 +214,7 @@ func (e *engine) await(ctx context.Context, name string, least float64, patience
 		if now.After(deadline) {
 			return now, false, nil
 		}
-		if err := sleep(ctx, 25*time.Millisecond); err != nil {
+		if err := run.Sleep(ctx, 25*time.Millisecond); err != nil {
 			return now, false, err
 		}
 	}

@@ -98,7 +98,7 @@ func (f *fanout) engine(ctx context.Context, r *Rig, size Size) (_ Found, err er
 	phases, err := f.publish(ctx, e, far, size.Targets)
 	// With the engine gone all its requests have ended, and the record is whole.
 	// How it ends is part of what is tested.
-	if stopped := e.stop(); err == nil {
+	if stopped := e.Shut(); err == nil {
 		err = stopped
 	}
 	if err != nil {

@@ -79,7 +79,7 @@ func (f *far) await(ctx context.Context, sequence, want int, patience time.Durat
 			return got, err
 		}
 		progress(fmt.Sprintf("%d of %d", got, want))
-		if err := sleep(ctx, 20*time.Millisecond); err != nil {
+		if err := run.Sleep(ctx, 20*time.Millisecond); err != nil {
 			return got, err
 		}
 	}
@@ -101,7 +101,7 @@ func (f *far) hangUp(ctx context.Context) error {
 		if time.Now().After(deadline) {
 			return fmt.Errorf("%d connections to the sink are still there after they were closed", counts.Connections)
 		}
-		if err := sleep(ctx, 20*time.Millisecond); err != nil {
+		if err := run.Sleep(ctx, 20*time.Millisecond); err != nil {
 			return err
 		}
 	}

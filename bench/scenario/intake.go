@@ -28,7 +28,7 @@ import (
 func intakeHTTP() Scenario {
 	return Scenario{
 		ID: "i1.http", Title: "events over HTTP, durable before the 202; p99 at 3,000/s",
-		Full: Size{Events: 5 * intakeRate}, Quick: Size{Events: intakeRate}, FullS: 12, QuickS: 2.2,
+		Full: Size{Events: 5 * intakeRate}, Quick: Size{Events: intakeRate}, FullS: 9, QuickS: 2.2,
 		Engine: func(ctx context.Context, r *Rig, size Size) (Found, error) {
 			return r.intake(ctx, "i1.http", false, func(e *engine, m *result.Measurement) error {
 				return driveHTTP(ctx, e, size.Events, m)
@@ -58,7 +58,7 @@ func (r *Rig) intake(ctx context.Context, id string, broker bool, drive func(*en
 	}
 	m := &result.Measurement{More: make(map[string]float64)}
 	err = drive(e, m)
-	if stopped := e.stop(); err == nil {
+	if stopped := e.Shut(); err == nil {
 		err = stopped
 	}
 	return Found{id: m}, err
@@ -85,7 +85,7 @@ const (
 )
 
 func driveHTTP(ctx context.Context, e *engine, events int, m *result.Measurement) error {
-	poster := newPoster(e.base, "/v1/incidents", clients, intakeEvent)
+	poster := newPoster(e.Base, "/v1/incidents", clients, intakeEvent)
 	if err := poster.drive(ctx, e, events, intakeRate, m); err != nil {
 		return err
 	}
@@ -180,7 +180,7 @@ func (p *poster) run(ctx context.Context, n int, rate float64) (*volley, error) 
 				due := time.Now()
 				if rate > 0 {
 					due = begun.Add(time.Duration(float64(i) / rate * float64(time.Second)))
-					if err = sleep(ctx, time.Until(due)); err != nil {
+					if err = run.Sleep(ctx, time.Until(due)); err != nil {
 						break
 					}
 				}

@@ -28,7 +28,7 @@ func mails() Scenario {
 	rawMail := func(name string, more ...string) Floor { return mailFloor(name, "smtp", more...) }
 	return Scenario{
 		ID: "m1", Title: "mails through one relay, PIPELINING, no DKIM",
-		Full: Size{Targets: 20_000}, Quick: Size{Targets: 4_000}, FullS: 14, QuickS: 2,
+		Full: Size{Targets: 20_000}, Quick: Size{Targets: 4_000}, FullS: 5, QuickS: 2,
 		Engine: mailEngine,
 		Results: []Result{{ID: "m1",
 			Goals: []result.Goal{

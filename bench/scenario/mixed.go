@@ -15,7 +15,7 @@ import (
 func mixed() Scenario {
 	return Scenario{
 		ID: "x1", Title: "the mixed demo over RabbitMQ: the healthy ones", Broker: true,
-		Full: Size{Targets: 10_000, Updates: 3}, FullS: 75,
+		Full: Size{Targets: 10_000, Updates: 3}, FullS: 45,
 		Engine: func(ctx context.Context, r *Rig, size Size) (Found, error) {
 			m, err := demo(ctx, r, size)
 			return Found{"x1": m}, err

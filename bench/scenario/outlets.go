@@ -51,7 +51,7 @@ func (o *outlet) tell(ctx context.Context, r *Rig, targets int) (m *result.Measu
 		last = time.Now()
 	}
 	cost := watch.End()
-	if stopped := e.stop(); err == nil {
+	if stopped := e.Shut(); err == nil {
 		err = stopped
 	}
 	if err != nil {
@@ -85,7 +85,7 @@ func (o *outlet) publish(ctx context.Context, e *engine, s *floor.Story, page st
 			return accepted, errors.Join(err, e.Died())
 		}
 		e.rig.Progress(fmt.Sprintf("%d of %d", got, want))
-		if err := sleep(ctx, 2*time.Millisecond); err != nil {
+		if err := run.Sleep(ctx, 2*time.Millisecond); err != nil {
 			return accepted, err
 		}
 	}

@@ -17,7 +17,7 @@ import (
 func planning() Scenario {
 	return Scenario{
 		ID: "p1", Title: "accept and plan an audience, sending paused (SQLite)",
-		Full: Size{Targets: 1_000_000, Hosts: 1_000}, Quick: Size{Targets: 30_000, Hosts: 300}, FullS: 15, QuickS: 0.8,
+		Full: Size{Targets: 1_000_000, Hosts: 1_000}, Quick: Size{Targets: 30_000, Hosts: 300}, FullS: 9, QuickS: 0.8,
 		Engine: plan,
 		Results: []Result{{ID: "p1", Goals: []result.Goal{
 			{Of: result.PerS, Must: 100_000, Aim: 200_000},
@@ -40,7 +40,7 @@ func plan(ctx context.Context, r *Rig, size Size) (_ Found, err error) {
 		return nil, err
 	}
 	m, err := measurePlan(ctx, e, size)
-	if stopped := e.stop(); err == nil {
+	if stopped := e.Shut(); err == nil {
 		err = stopped
 	}
 	return Found{"p1": m}, err

@@ -25,7 +25,7 @@ const (
 func intakeProbes() Scenario {
 	return Scenario{
 		ID: "i3", Title: "results of probes, 500 a request; memory while a million a minute come",
-		Full: Size{Events: 400_000}, FullS: 40,
+		Full: Size{Events: 400_000}, FullS: 28,
 		Engine: func(ctx context.Context, r *Rig, size Size) (Found, error) {
 			return r.intake(ctx, "i3", false, func(e *engine, m *result.Measurement) error {
 				return driveProbes(ctx, e, size.Events/probesAtOnce, m)
@@ -48,7 +48,7 @@ func driveProbes(ctx context.Context, e *engine, requests int, m *result.Measure
 	if err != nil {
 		return err
 	}
-	poster := newPoster(e.base, "/v1/probes", probeClients, func(n int) ([]byte, error) { return bodies[n%len(bodies)], nil })
+	poster := newPoster(e.Base, "/v1/probes", probeClients, func(n int) ([]byte, error) { return bodies[n%len(bodies)], nil })
 	if err := poster.drive(ctx, e, requests, probesRate/probesAtOnce, m); err != nil {
 		return err
 	}

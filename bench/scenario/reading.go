@@ -49,7 +49,7 @@ func readers() Scenario {
 	// document is what the engine served last: nginx serves the same bytes.
 	var document []byte
 	s := Scenario{
-		ID: "f1", Title: "feed GETs, 18 KB", Full: Size{Seconds: 3}, Quick: Size{Seconds: 1}, FullS: 32, QuickS: 3,
+		ID: "f1", Title: "feed GETs, 18 KB", Full: Size{Seconds: 3}, Quick: Size{Seconds: 1}, FullS: 17, QuickS: 3,
 		Engine: func(ctx context.Context, r *Rig, size Size) (found Found, err error) {
 			found, document, err = feedEngine(ctx, r, size)
 			return found, err
@@ -111,18 +111,18 @@ func (v *view) read(ctx context.Context, r *Rig, size Size, url string, servers 
 
 // feedEngine has an engine serve a feed and reads it in every way.
 func feedEngine(ctx context.Context, r *Rig, size Size) (found Found, document []byte, err error) {
-	public, err := freeAddress()
+	public, err := run.FreeAddresses(1)
 	if err != nil {
 		return nil, nil, err
 	}
 	folder := r.Folder + "/feeds"
 	defer func() { err = errors.Join(err, r.clear(folder)) }()
-	e, err := r.startEngine(ctx, engineOptions{data: folder, queue: "sqlite", port: r.port, config: "public_listen: " + public + "\n"})
+	e, err := r.startEngine(ctx, engineOptions{data: folder, queue: "sqlite", port: r.port, config: "public_listen: " + public[0] + "\n"})
 	if err != nil {
 		return nil, nil, err
 	}
-	defer func() { err = errors.Join(err, e.stop()) }()
-	url := "http://" + public + feedPath
+	defer func() { err = errors.Join(err, e.Shut()) }()
+	url := "http://" + public[0] + feedPath
 	if document, err = e.fill(ctx, url); err != nil {
 		return nil, nil, err
 	}
@@ -177,7 +177,7 @@ func (e *engine) shows(ctx context.Context, url, text string) ([]byte, error) {
 		if time.Now().After(deadline) {
 			return nil, fmt.Errorf("the feed has no new update after %v", feedPatience)
 		}
-		if err := sleep(ctx, 5*time.Millisecond); err != nil {
+		if err := run.Sleep(ctx, 5*time.Millisecond); err != nil {
 			return nil, err
 		}
 	}

@@ -92,16 +92,6 @@ func freePort() (int, error) {
 	return 0, errors.New("no port from 21000 to 32000 is free for the sinks")
 }
 
-// freeAddress finds one for an engine's API.
-func freeAddress() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("find a free port: %w", err)
-	}
-	defer listener.Close()
-	return listener.Addr().String(), nil
-}
-
 // brokerPatience bounds the start of RabbitMQ.
 const brokerPatience = 2 * time.Minute
 
@@ -142,12 +132,3 @@ func (r *Rig) start(name string, args ...string) (*run.Process, error) {
 
 // note keeps what the results of the scenario have to say besides figures.
 func (r *Rig) note(text string) { r.notes = append(r.notes, text) }
-
-func sleep(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}

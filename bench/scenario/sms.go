@@ -28,7 +28,7 @@ func smsStory() floor.Story {
 // once, or after a while: then the window decides.
 func messages(id string, hold time.Duration, full, quick Size) Scenario {
 	s := Scenario{
-		ID: id, Title: "SMS over one bind, window 100", Full: full, Quick: quick, FullS: 9, QuickS: 2.3,
+		ID: id, Title: "SMS over one bind, window 100", Full: full, Quick: quick, FullS: 8, QuickS: 2.3,
 		Engine: func(ctx context.Context, r *Rig, size Size) (Found, error) {
 			m, err := smsEngine(ctx, r, size, hold)
 			return Found{id: m}, err

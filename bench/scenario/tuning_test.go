@@ -5,6 +5,8 @@ import (
 	"net/http/httptest"
 	"os/exec"
 	"testing"
+
+	"github.com/tocsin/tocsin/bench/run"
 )
 
 func TestTuningLimitsFiles(t *testing.T) {
@@ -32,7 +34,7 @@ func TestFailedAttempts(t *testing.T) {
 	defer server.Close()
 	client := server.Client()
 	defer client.CloseIdleConnections()
-	e := &engine{rig: &Rig{http: client}, base: server.URL}
+	e := &engine{Engine: &run.Engine{Base: server.URL, HTTP: client}}
 	for text, want := range map[string]float64{
 		"": 0,
 		"tocsin_attempts_total{channel=\"webhook\",class=\"delivered\"} 9\n": 0,

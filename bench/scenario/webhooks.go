@@ -30,7 +30,7 @@ func cold() Scenario {
 	f := fanout{scheme: "http", config: unlimited, steps: []step{{id: "w1", updates: 1}}, patience: time.Minute}
 	return Scenario{
 		ID: "w1", Title: "distinct targets, HTTP, cold, one incident", Connections: true,
-		Full: Size{Targets: 10_000, Hosts: 10_000}, Quick: Size{Targets: 2_000, Hosts: 2_000}, FullS: 5, QuickS: 1.2,
+		Full: Size{Targets: 10_000, Hosts: 10_000}, Quick: Size{Targets: 2_000, Hosts: 2_000}, FullS: 3, QuickS: 1.2,
 		Engine: f.engine,
 		Results: []Result{{ID: "w1",
 			Goals: []result.Goal{
@@ -49,7 +49,7 @@ func cold() Scenario {
 func warm() Scenario {
 	return Scenario{
 		ID: "w2", Title: "successive updates to the same targets, connections kept", Connections: true,
-		Full: Size{Targets: 10_000, Hosts: 10_000, Updates: 20}, Quick: Size{Targets: 2_000, Hosts: 2_000, Updates: 5}, FullS: 25, QuickS: 1.6,
+		Full: Size{Targets: 10_000, Hosts: 10_000, Updates: 20}, Quick: Size{Targets: 2_000, Hosts: 2_000, Updates: 5}, FullS: 12, QuickS: 1.6,
 		Engine: func(ctx context.Context, r *Rig, size Size) (Found, error) {
 			f := fanout{scheme: "http", config: unlimited, steps: []step{{updates: 1}, {id: "w2", updates: size.Updates}}, patience: time.Minute}
 			return f.engine(ctx, r, size)
@@ -70,7 +70,7 @@ func secure() Scenario {
 	goals := func() []result.Goal { return []result.Goal{{Of: result.PerS, Against: raw, Must: 0.90, Aim: 0.95}} }
 	return Scenario{
 		ID: "w3", Title: "HTTPS (TLS 1.3, ECDSA)", Connections: true,
-		Full: Size{Targets: 10_000, Hosts: 10_000}, Quick: Size{Targets: 1_000, Hosts: 1_000}, FullS: 40, QuickS: 5,
+		Full: Size{Targets: 10_000, Hosts: 10_000}, Quick: Size{Targets: 1_000, Hosts: 1_000}, FullS: 27, QuickS: 5,
 		Engine: f.engine,
 		Results: []Result{
 			{ID: "w3.cold", Title: "HTTPS, new sessions", Goals: goals(), Floors: []Floor{
@@ -89,7 +89,7 @@ func held() Scenario {
 	f := fanout{scheme: "http", mix: mix, config: unlimited, steps: []step{{id: "w4", updates: 1}}, patience: time.Minute}
 	return Scenario{
 		ID: "w4", Title: "held open by peers that answer after 1 s", Connections: true,
-		Full: Size{Targets: 10_000, Hosts: 10_000}, Quick: Size{Targets: 2_000, Hosts: 2_000}, FullS: 7, QuickS: 3.2,
+		Full: Size{Targets: 10_000, Hosts: 10_000}, Quick: Size{Targets: 2_000, Hosts: 2_000}, FullS: 4, QuickS: 3.2,
 		Engine: f.engine,
 		Results: []Result{{ID: "w4",
 			Goals: []result.Goal{
@@ -110,7 +110,7 @@ func many(id, title string, broker bool, must, aim float64) Scenario {
 		config: "webhook: {rate: 1000000/s, burst: 1000000, window: 16, connections: 16, connect_timeout: 15s, timeout: 30s}\n"}
 	return Scenario{
 		ID: id, Title: "deliveries over shared hosts: " + title, Broker: broker,
-		Full: Size{Targets: 1_000_000, Hosts: 1_000}, Quick: Size{Targets: 30_000, Hosts: 300}, FullS: 90, QuickS: 3.5,
+		Full: Size{Targets: 1_000_000, Hosts: 1_000}, Quick: Size{Targets: 30_000, Hosts: 300}, FullS: 48, QuickS: 3.5,
 		Engine: f.engine,
 		Results: []Result{{ID: id,
 			Goals: []result.Goal{
@@ -135,7 +135,7 @@ func ill() Scenario {
 	well := fanout{scheme: "http", config: config, steps: []step{{id: "w6", updates: 1}}, patience: time.Minute}
 	return Scenario{
 		ID: "w6", Title: "5 % silent, 5 % 429 with Retry-After, 5 % 500: the healthy ones", Connections: true,
-		Full: Size{Targets: 10_000, Hosts: 10_000}, Quick: Size{Targets: 2_000, Hosts: 2_000}, FullS: 9, QuickS: 4,
+		Full: Size{Targets: 10_000, Hosts: 10_000}, Quick: Size{Targets: 2_000, Hosts: 2_000}, FullS: 6, QuickS: 4,
 		Engine: f.engine,
 		Results: []Result{{ID: "w6",
 			Goals: []result.Goal{{Of: result.P99MS, Against: healthy, AtMost: true, Must: 1.3, Aim: 1.1}},

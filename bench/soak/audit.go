@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/tocsin/tocsin/bench/run"
 )
 
 const (
@@ -66,7 +68,7 @@ func (s *soak) audit(ctx context.Context, loaded <-chan struct{}) error {
 				return s.giveUp(ctx)
 			}
 		}
-		if sleep(ctx, auditEvery) != nil {
+		if run.Sleep(ctx, auditEvery) != nil {
 			return nil
 		}
 	}
@@ -140,7 +142,7 @@ func (s *soak) giveUp(ctx context.Context) error {
 
 // read reads the feeds until ctx ends.
 func (s *soak) read(ctx context.Context) {
-	for sleep(ctx, readEvery) == nil {
+	for run.Sleep(ctx, readEvery) == nil {
 		for _, r := range s.crew.feeds.Poll(ctx) {
 			s.receive(feedChannel, r)
 		}

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/tocsin/tocsin/bench/run"
 	"github.com/tocsin/tocsin/incident"
 	"github.com/tocsin/tocsin/internal/peer"
 )
@@ -99,7 +100,7 @@ func (c *crew) set(channel string, w *weather) { c.weather[channel].Store(w) }
 func (c *crew) cut(ctx context.Context, channel string) {
 	for ctx.Err() == nil {
 		c.station(channel).CutAll()
-		_ = sleep(ctx, cutEvery)
+		_ = run.Sleep(ctx, cutEvery)
 	}
 }
 
@@ -163,15 +164,4 @@ func (c *crew) close() error {
 		errs = append(errs, c.feeds.Close())
 	}
 	return errors.Join(errs...)
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }

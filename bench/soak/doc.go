@@ -10,7 +10,8 @@
 //
 // Words: a story is one incident with all its updates; a [Fault] is trouble that one
 // channel's receivers, or the broker, are in for a few seconds; a cut is a fault that
-// can lose answers; a guest is a target that comes and goes; a [Sample] is what the
+// can lose answers; a rest is when load and faults pause until the engine has nothing
+// left to do; a guest is a target that comes and goes; a [Sample] is what the
 // engine holds at one moment, a [Series] one figure of all samples, and a [Trend] its
-// growth in an hour.
+// growth in an hour from rest to rest.
 package soak

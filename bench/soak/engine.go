@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -22,33 +21,27 @@ import (
 
 // engine is `tocsin serve` in a process of its own, and its API.
 type engine struct {
-	*run.Process
-	base, public string
-	data         string
-	http         *http.Client
+	*run.Engine
+	public, data string
 }
 
-const (
-	readyPatience = time.Minute
-	stopPatience  = time.Minute
-	apiPatience   = 15 * time.Second
-)
+// apiPatience bounds a question to the API.
+const apiPatience = 15 * time.Second
 
 // startEngine runs an engine as anybody would. Its retries are short enough for
-// faults of seconds, its timeouts are longer than the slowest receiver, and its rates
+// faults of seconds, its idle connections end within a rest, its timeouts are longer than the slowest receiver, and its rates
 // are none of the world's: the load is what bounds it.
 func (o *Options) startEngine(ctx context.Context, folder, queue string, c *crew) (_ *engine, err error) {
-	listen, err := freeAddresses(2)
+	listen, err := run.FreeAddresses(2)
 	if err != nil {
 		return nil, err
 	}
-	e := &engine{base: "http://" + listen[0], public: "http://" + listen[1], data: filepath.Join(folder, "data"),
-		http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 8}}}
+	e := &engine{public: "http://" + listen[1], data: filepath.Join(folder, "data")}
 	config := fmt.Sprintf(`listen: %s
 public_listen: %s
 data: %q
 deployment: soak
-egress: {allow: ["127.0.0.0/8:%d", "127.0.0.1/32:%d"], http: true}
+egress: {allow: ["127.0.0.0/8:%d", "127.0.0.1/32:%d"], http: true, idle_time: 5s}
 retry: {base: 500ms, cap: 4s, expires_after: 1h}
 webhook: {connect_timeout: 2s, timeout: 5s}
 mail: {connect_timeout: 2s, timeout: 5s, final_timeout: 5s}
@@ -68,97 +61,17 @@ budgets: {smpp: {per_incident: 0, per_day: 0}}
 			env = append(env, entry)
 		}
 	}
-	e.Process, err = run.Start(run.Command{Name: "engine", Path: o.Tocsin, Args: []string{"serve", "--config", file}, Env: env, Logs: o.Folder})
-	if err != nil {
-		return nil, err
-	}
-	if err := e.awaitReady(ctx); err != nil {
-		e.Kill()
-		return nil, err
-	}
-	return e, nil
+	e.Engine, err = run.StartEngine(ctx, run.Command{Name: "engine", Path: o.Tocsin, Args: []string{"serve", "--config", file}, Env: env, Logs: o.Folder},
+		listen[0], &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 8}})
+	return e, err
 }
 
-// freeAddresses finds loopback addresses that nobody listens on now.
-func freeAddresses(n int) (all []string, err error) {
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, fmt.Errorf("find a free port: %w", err)
-		}
-		defer l.Close() // after the loop, or it would find the same one again
-		all = append(all, l.Addr().String())
-	}
-	return all, nil
-}
-
-func (e *engine) awaitReady(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, readyPatience, fmt.Errorf("the engine was not ready within %v", readyPatience))
-	defer cancel()
-	for {
-		err := e.call(ctx, http.MethodGet, "/readyz", nil, nil)
-		if err == nil {
-			return nil
-		}
-		if dead := e.Died(); dead != nil {
-			return dead
-		}
-		if sleep(ctx, 20*time.Millisecond) != nil {
-			return errors.Join(context.Cause(ctx), err)
-		}
-	}
-}
-
-// stop ends the engine as an operator would.
-func (e *engine) stop() error {
-	e.http.CloseIdleConnections()
-	return e.Stop(stopPatience)
-}
-
-// refusal is an answer that isn't 2xx.
-type refusal struct {
-	status int
-	words  string
-}
-
-// Error says what the engine said.
-func (r *refusal) Error() string { return fmt.Sprintf("the engine answered %d: %s", r.status, r.words) }
-
-// call asks the API within [apiPatience]. body is nil or JSON; answer is nil, what to
-// decode JSON into, or a function that takes the body.
+// call asks the API within [apiPatience]. body is nil or JSON; answer is as
+// [run.Engine.Call] has it.
 func (e *engine) call(ctx context.Context, method, path string, body []byte, answer any) error {
 	ctx, cancel := context.WithTimeout(ctx, apiPatience)
 	defer cancel()
-	return e.send(ctx, method, path, "application/json", bytes.NewReader(body), answer)
-}
-
-func (e *engine) send(ctx context.Context, method, path, contentType string, body io.Reader, answer any) error {
-	request, err := http.NewRequestWithContext(ctx, method, e.base+path, body)
-	if err != nil {
-		return fmt.Errorf("ask the engine: %w", err)
-	}
-	request.Header.Set("Content-Type", contentType)
-	response, err := e.http.Do(request)
-	if err != nil {
-		return fmt.Errorf("ask the engine: %w", err)
-	}
-	defer response.Body.Close()
-	if response.StatusCode >= 300 {
-		words, _ := io.ReadAll(io.LimitReader(response.Body, 1024)) // what came of it is good enough
-		return &refusal{response.StatusCode, string(bytes.TrimSpace(words))}
-	}
-	switch answer := answer.(type) {
-	case nil:
-		_, err = io.Copy(io.Discard, response.Body)
-	case func(io.Reader) error:
-		err = answer(response.Body)
-	default:
-		err = json.NewDecoder(response.Body).Decode(answer)
-	}
-	if err != nil {
-		return fmt.Errorf("the engine's answer to %s %s: %w", method, path, err)
-	}
-	return nil
+	return e.Call(ctx, method, path, "application/json", bytes.NewReader(body), answer)
 }
 
 // target is one as the API has it.
@@ -180,15 +93,8 @@ func (e *engine) importTargets(ctx context.Context, all []target) (imported []ta
 			return nil, fmt.Errorf("make a target: %w", err)
 		}
 	}
-	var answer struct {
-		Accepted int               `json:"accepted"`
-		Errors   []json.RawMessage `json:"errors"`
-	}
-	if err := e.send(ctx, http.MethodPost, "/v1/targets/import", "application/x-ndjson", &lines, &answer); err != nil {
+	if err := e.Import(ctx, len(all), &lines); err != nil {
 		return nil, err
-	}
-	if answer.Accepted != len(all) {
-		return nil, fmt.Errorf("the engine took %d of %d targets; the first it refused: %s", answer.Accepted, len(all), append(answer.Errors, json.RawMessage("none"))[0])
 	}
 	err = pages(ctx, e, "/v1/targets?limit=1000", func(t target) { imported = append(imported, t) })
 	return imported, err
@@ -228,7 +134,7 @@ func (e *engine) updates(ctx context.Context, id string) ([]update, error) {
 		Updates []update `json:"updates"`
 	}
 	err := e.call(ctx, http.MethodGet, "/v1/incidents/"+id+"?page="+page, nil, &view)
-	if refused, ok := errors.AsType[*refusal](err); ok && refused.status == http.StatusNotFound {
+	if refused, ok := errors.AsType[*run.Refusal](err); ok && refused.Status == http.StatusNotFound {
 		return nil, nil // not accepted yet
 	}
 	return view.Updates, err

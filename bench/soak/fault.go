@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/tocsin/tocsin/bench/run"
 	"github.com/tocsin/tocsin/incident"
 	"github.com/tocsin/tocsin/internal/peer"
 	"github.com/tocsin/tocsin/internal/testenv"
@@ -106,7 +107,7 @@ func (s *soak) trouble(ctx context.Context) error {
 		rng.Shuffle(len(kinds), func(i, j int) { kinds[i], kinds[j] = kinds[j], kinds[i] })
 		for i := range kinds {
 			lasts := shortest + time.Duration(rng.Int64N(int64(longest-shortest)))
-			if sleep(ctx, max(s.options.FaultEvery-lasts, 0)) != nil {
+			if run.Sleep(ctx, max(s.options.FaultEvery-lasts, 0)) != nil {
 				return nil
 			}
 			if err := s.strike(ctx, &kinds[i], lasts, rng.IntN(1<<20)); err != nil {
@@ -122,6 +123,8 @@ func (s *soak) strike(ctx context.Context, t *trouble, lasts time.Duration, shif
 	if err != nil {
 		return err
 	}
+	s.calm.RLock()
+	defer s.calm.RUnlock()
 	during, cancel := context.WithTimeout(ctx, lasts)
 	defer cancel()
 	from := time.Now()

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/tocsin/tocsin/bench/run"
 	"github.com/tocsin/tocsin/incident"
 )
 
@@ -56,17 +57,19 @@ const (
 	retryAfter = 300 * time.Millisecond
 )
 
+// slot is a story that is being told.
+type slot struct {
+	id      string
+	chapter int
+	started time.Time
+}
+
 // publish publishes an update every so often until it is over, or ctx ends. Those that
 // the intake doesn't take are sent until it does, and what would have been due
 // meanwhile is left out.
 func (s *soak) publish(ctx context.Context, over <-chan struct{}) error {
 	tick := time.NewTicker(s.options.Every)
 	defer tick.Stop()
-	type slot struct {
-		id      string
-		chapter int
-		started time.Time
-	}
 	var slots [toldAtOnce]slot
 	for n := 0; ; n++ {
 		now := &slots[n%toldAtOnce]
@@ -74,23 +77,9 @@ func (s *soak) publish(ctx context.Context, over <-chan struct{}) error {
 			*now = slot{id: fmt.Sprintf("SOAK-%06d", s.load.stories.Add(1)), started: time.Now().Add(-time.Minute)}
 			s.desk.begin(now.id)
 		}
-		body, err := event(now.id, now.chapter, now.started, true)
-		if err == nil {
-			err = s.offer(ctx, body)
-		}
-		if err != nil {
-			return unlessOver(ctx, err)
-		}
-		s.load.updates.Add(1)
 		last := now.chapter == len(chapters)-1
-		s.desk.accepted(now.id, last)
-		if n%repeatEvery == repeatEvery-1 {
-			if body, err = event(now.id, now.chapter, now.started, s.load.repeats.Add(1)%2 == 0); err == nil {
-				err = s.offer(ctx, body)
-			}
-			if err != nil {
-				return unlessOver(ctx, err)
-			}
+		if err := s.tell(ctx, now, last, n%repeatEvery == repeatEvery-1); err != nil {
+			return unlessOver(ctx, err)
 		}
 		if now.chapter++; last {
 			now.chapter = 0
@@ -101,6 +90,28 @@ func (s *soak) publish(ctx context.Context, over <-chan struct{}) error {
 			return nil
 		}
 	}
+}
+
+// tell publishes the next chapter of a story, and once more where it is to be repeated.
+func (s *soak) tell(ctx context.Context, of *slot, last, again bool) error {
+	s.quiet.RLock()
+	defer s.quiet.RUnlock()
+	body, err := event(of.id, of.chapter, of.started, true)
+	if err == nil {
+		err = s.offer(ctx, body)
+	}
+	if err != nil {
+		return err
+	}
+	s.load.updates.Add(1)
+	s.desk.accepted(of.id, last)
+	if !again {
+		return nil
+	}
+	if body, err = event(of.id, of.chapter, of.started, s.load.repeats.Add(1)%2 == 0); err == nil {
+		err = s.offer(ctx, body)
+	}
+	return err
 }
 
 // event is a chapter of a story, with the id of its update or without.
@@ -128,11 +139,11 @@ func (s *soak) offer(ctx context.Context, body []byte) error {
 		if err == nil {
 			return nil
 		}
-		if refused, ok := errors.AsType[*refusal](err); ok && refused.status < 500 {
+		if refused, ok := errors.AsType[*run.Refusal](err); ok && refused.Status < 500 {
 			return fmt.Errorf("an event was refused: %w", err)
 		}
 		s.load.retries.Add(1)
-		if err := sleep(ctx, retryAfter); err != nil {
+		if err := run.Sleep(ctx, retryAfter); err != nil {
 			return err
 		}
 	}
@@ -181,7 +192,7 @@ func (s *soak) entertain(ctx context.Context, over <-chan struct{}) error {
 		if here = append(here, round); len(here) > guestsStay {
 			for _, id := range here[0] {
 				err := s.insist(ctx, http.MethodDelete, "/v1/targets/"+id, nil, nil)
-				if refused, ok := errors.AsType[*refusal](err); ok && refused.status == http.StatusNotFound {
+				if refused, ok := errors.AsType[*run.Refusal](err); ok && refused.Status == http.StatusNotFound {
 					err = nil // gone, though the first answer was lost
 				}
 				if err != nil {
@@ -218,12 +229,12 @@ func (s *soak) invite(ctx context.Context, channel string, n int) (id string, er
 func (s *soak) insist(ctx context.Context, method, path string, body []byte, answer any) error {
 	for {
 		err := s.engine.call(ctx, method, path, body, answer)
-		refused, ok := errors.AsType[*refusal](err)
+		refused, ok := errors.AsType[*run.Refusal](err)
 		switch {
-		case err == nil, ok && refused.status < 500, ctx.Err() != nil:
+		case err == nil, ok && refused.Status < 500, ctx.Err() != nil:
 			return err
 		}
-		if err := sleep(ctx, retryAfter); err != nil {
+		if err := run.Sleep(ctx, retryAfter); err != nil {
 			return err
 		}
 	}

@@ -38,7 +38,7 @@ type Result struct {
 	CPUPercent       float64 `json:"cpu_percent"`
 	BytesPerDelivery float64 `json:"bytes_per_delivery"`
 
-	// Promises are judged by what was received, Series by the second half of Samples.
+	// Promises are judged by what was received, Series by the rests among Samples.
 	Promises *Promises `json:"promises"`
 	Series   []Series  `json:"series"`
 	Faults   []Fault   `json:"faults"`
@@ -151,7 +151,7 @@ func (r *Result) printPromises(out io.Writer) {
 	}
 	for _, s := range r.Series {
 		if s.Verdict == TooShort {
-			fmt.Fprintln(out, "Too short to say whether all of it is flat: that takes three minutes at least, and for rss a store larger than its cache.")
+			fmt.Fprintln(out, "Too short to say whether all of it is flat: that takes six minutes at least, and for rss a store larger than its cache.")
 			return
 		}
 	}

@@ -58,13 +58,14 @@ func restOnEngine(t *testing.T) {
 // short is a soak of seconds.
 func short(t *testing.T) Options {
 	restOnEngine(t)
-	return Options{Length: 4 * time.Second, Targets: 60, Every: 200 * time.Millisecond, FaultEvery: time.Second, Seed: 1,
-		Tocsin: os.Getenv(engineVariable), Folder: t.TempDir(), Environ: os.Environ(), Progress: func(string) {}, settled: 2 * time.Second}
+	return Options{Length: 4 * time.Second, Targets: 60, Every: 200 * time.Millisecond, FaultEvery: time.Second, RestEvery: time.Second, Seed: 1,
+		Tocsin: os.Getenv(engineVariable), Folder: t.TempDir(), Environ: os.Environ(), Progress: func(string) {}, settled: 2 * time.Second, restLeast: time.Second}
 }
 
 func TestAShortSoakIsSound(t *testing.T) {
 	t.Parallel()
 	o := short(t)
+	o.Length = 12 * time.Second // until it has rested
 	r, err := Run(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
@@ -83,6 +84,15 @@ func TestAShortSoakIsSound(t *testing.T) {
 	}
 	if last := r.Samples[len(r.Samples)-1]; last.RSSMB == 0 || last.HeapMB == 0 || last.Goroutines == 0 || last.Files == 0 || last.WALMB == 0 || last.StoreMB == 0 || last.Ended == 0 {
 		t.Errorf("a sample has gaps: %+v", last)
+	}
+	rests := 0
+	for _, sample := range r.Samples {
+		if sample.Rest && sample.idle() && sample.HeapMB > 0 {
+			rests++
+		}
+	}
+	if rests == 0 {
+		t.Errorf("it never rested: %+v", r.Samples)
 	}
 	if err := errors.Join(r.Write(filepath.Join(o.Folder, "soak.json")), r.Print(io.Discard)); err != nil {
 		t.Error(err)

@@ -2,13 +2,23 @@ package soak
 
 import (
 	"context"
+	"net/http"
 	"os"
 	"path/filepath"
 	"time"
+
+	"github.com/tocsin/tocsin/bench/run"
 )
 
-// sampleEvery is between two samples.
-const sampleEvery = time.Second
+const (
+	// sampleEvery is between two samples.
+	sampleEvery = time.Second
+	// restLeast is how long nothing was open before a rest is sampled: what is kept
+	// for the next piece of work is let go by then. restMost bounds the wait, and is
+	// longer than breakers stay open.
+	restLeast = 7 * time.Second
+	restMost  = 45 * time.Second
+)
 
 // sample takes samples until ctx ends. It owns them.
 func (s *soak) sample(ctx context.Context) error {
@@ -18,20 +28,80 @@ func (s *soak) sample(ctx context.Context) error {
 	if !ok {
 		return s.engine.Died()
 	}
+	var rest chan struct{} // one that is on
+	var idle, patience time.Time
 	for {
-		if now, ok := s.take(ctx); ok {
+		now, ok := s.take(ctx)
+		if !ok {
+			if err := s.engine.Died(); err != nil {
+				return unlessOver(ctx, err)
+			}
+		} else if !now.idle() {
+			idle = time.Now()
+		}
+		if at := time.Now(); ok && rest != nil && (at.Sub(idle) >= s.options.restLeast || at.After(patience)) {
+			if now, ok = s.collected(ctx); ok {
+				close(rest)
+				rest = nil
+			}
+		}
+		if ok {
 			now.CPUS = round(now.CPUS - first.CPUS)
 			s.samples = append(s.samples, now)
 			s.show(&now)
-		} else if err := s.engine.Died(); err != nil {
-			return unlessOver(ctx, err)
 		}
 		select {
 		case <-tick.C:
+		case rest = <-s.rests:
+			idle = time.Now()
+			patience = idle.Add(restMost)
 		case <-ctx.Done():
 			return nil
 		}
 	}
+}
+
+// rest has faults and events pause every so often once the engine is warm, until a
+// sample was taken of it at rest: what faults and load make of a figure is far more than
+// a leak does within minutes.
+func (s *soak) rest(ctx context.Context) error {
+	for next := warmUp(s.options.Length); run.Sleep(ctx, next) == nil; next = s.options.RestEvery {
+		s.pause(ctx)
+	}
+	return nil
+}
+
+// pause has one rest.
+func (s *soak) pause(ctx context.Context) {
+	s.calm.Lock() // the fault that is on ends in its time, while the load goes on
+	defer s.calm.Unlock()
+	s.quiet.Lock()
+	defer s.quiet.Unlock()
+	seen := make(chan struct{})
+	select {
+	case s.rests <- seen:
+	case <-ctx.Done():
+		return
+	}
+	select {
+	case <-seen:
+	case <-ctx.Done():
+	}
+}
+
+// idle says whether nothing is left to do.
+func (s *Sample) idle() bool { return s.Open == 0 && s.Batches == 0 && s.Lanes == 0 }
+
+// collected has the engine collect its garbage and takes a sample of it at rest.
+func (s *soak) collected(ctx context.Context) (now Sample, ok bool) {
+	for range 2 { // what is pooled outlives one collection
+		if err := s.engine.call(ctx, http.MethodGet, "/debug/pprof/heap?gc=1", nil, nil); err != nil {
+			return now, false
+		}
+	}
+	now, ok = s.take(ctx)
+	now.Rest = true
+	return now, ok
 }
 
 // take takes one. An engine that doesn't answer in time leaves a gap.

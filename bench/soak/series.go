@@ -5,7 +5,10 @@ import "time"
 // Sample is what the engine holds at one moment.
 type Sample struct {
 	// AtS is in seconds since the load began.
-	AtS   float64 `json:"at_s"`
+	AtS float64 `json:"at_s"`
+	// Rest says that there was no load and no fault, and that garbage was collected:
+	// such samples make the series.
+	Rest  bool    `json:"rest,omitempty"`
 	RSSMB float64 `json:"rss_mb"`
 	// HeapMB is what was reachable after the last garbage collection, as the goal of
 	// the next one tells it; what has been allocated since is no part of it.
@@ -48,14 +51,15 @@ const (
 type Series struct {
 	Name string `json:"name"`
 	Unit string `json:"unit"`
-	// First is the least of the first stretch that counts, Last that of the last, or
-	// the first and last sample if none counts; Peak is the most of all.
+	// First and Last are those of the rests that count, or of all samples if none
+	// does; Peak is the most of all samples.
 	First float64 `json:"first"`
 	Last  float64 `json:"last"`
 	Peak  float64 `json:"peak"`
 	// Trend is null if the run was too short.
 	Trend *Trend `json:"trend"`
-	// Limit is the growth in an hour that is still called flat; 0 without one.
+	// Limit is the growth in an hour that is still called flat, or what a run of
+	// this length can tell from none, if that is more; 0 without one.
 	Limit   float64 `json:"limit_per_hour"`
 	Verdict string  `json:"verdict"`
 }
@@ -66,7 +70,7 @@ type figure struct {
 	of         func(*Sample) float64
 	// limit is the growth in an hour that is still called flat, 0 if it has to grow.
 	limit float64
-	// from, if set, says whether a sample counts; all do that come after it.
+	// from, if set, says whether a sample counts.
 	from func(*Sample) bool
 }
 
@@ -75,6 +79,10 @@ type figure struct {
 const cached = 36
 
 func outgrown(s *Sample) bool { return s.StoreMB >= cached }
+
+// telling is the part of a figure that it has to grow by, between the first and the
+// last point, to be told from one that moves a little: memory comes in pieces.
+const telling = 0.05
 
 // figures are what is judged. A limit is what an engine could bear for weeks, not
 // zero: an allocator and a page cache move by some megabytes within an hour.
@@ -93,17 +101,22 @@ func figures() []figure {
 
 // judge makes the series of a run.
 func judge(samples []Sample) (all []Series) {
+	var length time.Duration
+	if n := len(samples); n > 0 {
+		length = time.Duration(samples[n-1].AtS * float64(time.Second))
+	}
 	for _, f := range figures() {
 		s := Series{Name: f.name, Unit: f.unit, Limit: f.limit}
-		var readings []reading
+		var points []reading
+		warm := warmUp(length)
 		for i := range samples {
-			value := f.of(&samples[i])
-			s.Peak = max(s.Peak, value)
-			if f.from == nil || len(readings) > 0 || f.from(&samples[i]) {
-				readings = append(readings, reading{time.Duration(samples[i].AtS * float64(time.Second)), value})
+			now := &samples[i]
+			s.Peak = max(s.Peak, f.of(now))
+			at := time.Duration(now.AtS * float64(time.Second))
+			if now.Rest && at >= warm && (f.from == nil || f.from(now)) {
+				points = append(points, reading{at, f.of(now)})
 			}
 		}
-		points := binned(readings)
 		switch {
 		case len(points) == 0 && len(samples) > 0: // nothing counts yet
 			s.First, s.Last = f.of(&samples[0]), f.of(&samples[len(samples)-1])
@@ -111,7 +124,10 @@ func judge(samples []Sample) (all []Series) {
 			s.First, s.Last = points[0].value, points[len(points)-1].value
 		}
 		s.Trend = trend(points)
-		s.Verdict = verdictOn(s.Trend, f.limit)
+		if s.Trend != nil && f.limit > 0 {
+			s.Limit = max(f.limit, telling*s.First/(points[len(points)-1].at-points[0].at).Hours())
+		}
+		s.Verdict = verdictOn(s.Trend, s.Limit)
 		all = append(all, s)
 	}
 	return all

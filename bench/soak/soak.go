@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -26,8 +27,9 @@ type Options struct {
 	RabbitMQ bool
 	// Targets is how many there are all the time; guests come on top.
 	Targets int
-	// Every is the time between two updates, FaultEvery that between two faults.
-	Every, FaultEvery time.Duration
+	// Every is the time between two updates, FaultEvery that between two faults,
+	// RestEvery that between two rests.
+	Every, FaultEvery, RestEvery time.Duration
 	// Seed decides over the faults and their order.
 	Seed uint64
 	// Tocsin is the engine's binary.
@@ -40,8 +42,8 @@ type Options struct {
 	// Progress shows how far it is; each text replaces the one before.
 	Progress func(text string)
 
-	settled time.Duration                             // see there
-	swallow func(channel string, r peer.Receipt) bool // a test's: what was not received
+	settled, restLeast time.Duration                             // see there
+	swallow            func(channel string, r peer.Receipt) bool // a test's: what was not received
 }
 
 const feedChannel = incident.ChannelRSS
@@ -70,6 +72,9 @@ type soak struct {
 	load    load
 	current atomic.Pointer[string] // the fault that is on now
 
+	calm, quiet sync.RWMutex       // held by a rest: no fault, no event
+	rests       chan chan struct{} // to sample, which closes each once it has seen it
+
 	faults   []Fault   // of trouble
 	samples  []Sample  // of sample
 	promises *Promises // of audit
@@ -78,8 +83,9 @@ type soak struct {
 // Run soaks. The result has what was seen, also with an error, which says why it ended
 // early, if it began at all; nil if not.
 func Run(ctx context.Context, o Options) (_ *Result, err error) {
-	o.settled = cmp.Or(o.settled, settled)
-	s := &soak{options: &o, desk: newDesk(), names: &names{byID: make(map[string]address)}, residents: make(map[address]bool), promises: newPromises()}
+	o.settled, o.restLeast = cmp.Or(o.settled, settled), cmp.Or(o.restLeast, restLeast)
+	s := &soak{options: &o, desk: newDesk(), names: &names{byID: make(map[string]address)}, residents: make(map[address]bool),
+		promises: newPromises(), rests: make(chan chan struct{})}
 	folder, err := os.MkdirTemp(o.Folder, ".work-")
 	if err == nil {
 		folder, err = filepath.Abs(folder)
@@ -110,7 +116,7 @@ func Run(ctx context.Context, o Options) (_ *Result, err error) {
 	}
 	r := newResult(&o)
 	failed := s.endure(ctx)
-	stopped := s.engine.stop()
+	stopped := s.engine.Shut()
 	s.complete(r, ctx.Err() != nil, failed, stopped)
 	return r, errors.Join(ctx.Err(), err)
 }
@@ -171,6 +177,7 @@ func (s *soak) endure(ctx context.Context) error {
 			func() error { return s.publish(ctx, loadCtx.Done()) },
 			func() error { return s.entertain(ctx, loadCtx.Done()) },
 			func() error { return s.trouble(loadCtx) },
+			func() error { return s.rest(loadCtx) },
 			func() error { return s.sample(loadCtx) },
 		} {
 			work.Go(func() error {
@@ -208,7 +215,10 @@ func (s *soak) endure(ctx context.Context) error {
 // show tells how it goes.
 func (s *soak) show(now *Sample) {
 	fault := "all is well"
-	if name := s.current.Load(); name != nil {
+	switch name := s.current.Load(); {
+	case now.Rest:
+		fault = "at rest"
+	case name != nil:
 		fault = *name
 	}
 	s.options.Progress(fmt.Sprintf("%s of %v · %d updates · %.0f ended, %.0f open · RSS %.0f MB, heap %.1f, %.0f goroutines, %.0f files, WAL %.1f MB · %s",

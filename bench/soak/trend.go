@@ -16,14 +16,10 @@ type Trend struct {
 }
 
 const (
-	// binWidth is the least time that one point stands for, which has the least of
-	// its samples: what a fault does for seconds is not growth, and what is lost for
-	// good is there at the quietest moment too.
-	binWidth = 10 * time.Second
-	// mostBins bounds the work, and leastBins is what a trend needs.
-	mostBins  = 60
-	leastBins = 8
-	// warmUpMost bounds the time before samples count, which is half of the run:
+	// mostPoints bounds the work, and leastPoints is what a trend needs.
+	mostPoints  = 500
+	leastPoints = 8
+	// warmUpMost bounds the time before rests count, which is a third of the run:
 	// pools, caches and idle connections fill first.
 	warmUpMost = 10 * time.Minute
 	// confidence is that of Low and High, in standard deviations.
@@ -37,44 +33,19 @@ type reading struct {
 }
 
 // warmUp is how much of the beginning of a run does not count.
-func warmUp(length time.Duration) time.Duration { return min(length/2, warmUpMost) }
-
-// binned returns the least of each stretch of time, from when the engine was warm. A
-// last stretch that is less than half there is left out.
-func binned(all []reading) (points []reading) {
-	if len(all) == 0 {
-		return nil
-	}
-	end := all[len(all)-1].at
-	from := max(warmUp(end), all[0].at)
-	width := max(binWidth, (end-from)/mostBins)
-	var values []float64
-	flush := func() {
-		if len(values) > 0 {
-			points = append(points, reading{from + width/2, slices.Min(values)})
-		}
-		values = values[:0]
-	}
-	for _, r := range all {
-		if r.at < from {
-			continue
-		}
-		for r.at >= from+width {
-			flush()
-			from += width
-		}
-		values = append(values, r.value)
-	}
-	if end >= from+width/2 {
-		flush()
-	}
-	return points
-}
+func warmUp(length time.Duration) time.Duration { return min(length/3, warmUpMost) }
 
 // trend returns the growth from point to point, nil if there are too few to tell.
 func trend(points []reading) *Trend {
+	for len(points) > mostPoints { // an even half of them says the same
+		half := make([]reading, 0, len(points)/2)
+		for i := 0; i+1 < len(points); i += 2 {
+			half = append(half, points[i])
+		}
+		points = half
+	}
 	n := len(points)
-	if n < leastBins {
+	if n < leastPoints {
 		return nil
 	}
 	slopes := make([]float64, 0, n*(n-1)/2)

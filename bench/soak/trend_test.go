@@ -8,12 +8,16 @@ import (
 	"time"
 )
 
+// restsAt is between two rests of samplesOf, in seconds.
+const restsAt = 25
+
 // samplesOf makes a run of so many seconds of which one figure is known.
 func samplesOf(seconds int, set func(s *Sample, at float64, rng *rand.Rand)) []Sample {
 	rng := rand.New(rand.NewPCG(1, 2))
 	all := make([]Sample, seconds)
 	for i := range all {
 		all[i].AtS = float64(i) + rng.Float64()/10
+		all[i].Rest = i%restsAt == restsAt-1
 		all[i].StoreMB = cached
 		set(&all[i], all[i].AtS, rng)
 	}
@@ -40,33 +44,36 @@ func TestWhatIsFlat(t *testing.T) {
 		set     func(s *Sample, at float64, rng *rand.Rand)
 		want    string
 	}{
-		{"a steady engine", "goroutines", 600, func(s *Sample, _ float64, rng *rand.Rand) { s.Goroutines = 80 + noise(rng, 5) }, Flat},
+		{"a steady engine", "goroutines", 600, func(s *Sample, _ float64, rng *rand.Rand) { s.Goroutines = 80 + noise(rng, 1) }, Flat},
 		{"one that never moves", "wal", 600, func(s *Sample, _ float64, _ *rand.Rand) { s.WALMB = 4 }, Flat},
 		{"a goroutine lost in every fault", "goroutines", 600, func(s *Sample, at float64, rng *rand.Rand) {
-			s.Goroutines = 80 + math.Floor(at/5) + noise(rng, 5)
+			s.Goroutines = 80 + math.Floor(at/5) + noise(rng, 2)
 		}, Grows},
 		{"a kilobyte lost for each of 100 deliveries a second", "rss", 600, func(s *Sample, at float64, rng *rand.Rand) {
 			s.RSSMB = 60 + at*100/1024 + noise(rng, 2)
 		}, Grows},
 		{"a file lost in ten seconds", "files", 600, func(s *Sample, at float64, rng *rand.Rand) {
-			s.Files = 300 + math.Floor(at/10) + noise(rng, 10)
+			s.Files = 300 + math.Floor(at/10) + noise(rng, 3)
 		}, Grows},
-		{"a log that no checkpoint ends", "wal", 240, func(s *Sample, at float64, rng *rand.Rand) { s.WALMB = at / 5 }, Grows},
-		{"an engine that falls behind", "open", 240, func(s *Sample, at float64, rng *rand.Rand) { s.Open = 10*at + noise(rng, 300) }, Grows},
+		{"a log that no checkpoint ends", "wal", 600, func(s *Sample, at float64, rng *rand.Rand) { s.WALMB = at / 5 }, Grows},
+		{"an engine that falls behind", "open", 600, func(s *Sample, at float64, rng *rand.Rand) { s.Open = 10*at + noise(rng, 300) }, Grows},
 		{"a leak that hides among faults", "rss", 600, func(s *Sample, at float64, rng *rand.Rand) {
 			s.RSSMB = 60 + at/30 + noise(rng, 1)
-			if int(at)%30 < 5 {
+			if !s.Rest && int(at)%30 < 5 {
 				s.RSSMB += 25
 			}
 		}, Grows},
 		{"faults that come and go", "files", 600, func(s *Sample, at float64, rng *rand.Rand) {
-			s.Files = 300 + noise(rng, 5)
-			if int(at)%30 < 10 {
+			s.Files = 300 + noise(rng, 2)
+			if !s.Rest && int(at)%30 < 10 {
 				s.Files += 400
 			}
 		}, Flat},
 		{"a garbage collector", "rss", 600, func(s *Sample, at float64, rng *rand.Rand) {
-			s.RSSMB = 60 + math.Mod(at, 7)
+			s.RSSMB = 60
+			if !s.Rest {
+				s.RSSMB += math.Mod(at, 7)
+			}
 		}, Flat},
 		{"a cache that fills with the store", "rss", 600, func(s *Sample, at float64, rng *rand.Rand) {
 			s.StoreMB = at / 10
@@ -82,10 +89,10 @@ func TestWhatIsFlat(t *testing.T) {
 		{"growth that weeks can bear", "rss", 3600, func(s *Sample, at float64, rng *rand.Rand) {
 			s.RSSMB = 60 + 5*at/3600 + noise(rng, 1)
 		}, Flat},
-		{"what only a longer run could tell", "goroutines", 180, func(s *Sample, at float64, rng *rand.Rand) {
-			s.Goroutines = 300 + noise(rng, 100)
+		{"what only a longer run could tell", "goroutines", 600, func(s *Sample, _ float64, rng *rand.Rand) {
+			s.Goroutines = 300 + noise(rng, 60)
 		}, Unclear},
-		{"a run of a minute", "goroutines", 60, func(s *Sample, at float64, rng *rand.Rand) { s.Goroutines = 10 * at }, TooShort},
+		{"a run of two minutes", "goroutines", 120, func(s *Sample, at float64, rng *rand.Rand) { s.Goroutines = 10 * at }, TooShort},
 		{"a store that keeps its rows", "store", 600, func(s *Sample, at float64, rng *rand.Rand) { s.StoreMB = at }, NotJudged},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -107,15 +114,17 @@ func TestWhatIsFlat(t *testing.T) {
 
 func TestTrendIsTheSlope(t *testing.T) {
 	var all []reading
-	for i := range 600 {
-		at := time.Duration(i) * time.Second
+	for i := range 3 * mostPoints {
+		at := time.Duration(i) * 20 * time.Second
 		all = append(all, reading{at, 3 * at.Hours()})
 	}
-	got := trend(binned(all))
-	if got == nil || math.Abs(got.PerHour-3) > 1e-6 || got.Low > 3+1e-6 || got.High < 3-1e-6 {
-		t.Errorf("a growth of 3 in an hour is taken for %+v", got)
+	for _, n := range []int{leastPoints, 24, len(all)} {
+		got := trend(all[:n])
+		if got == nil || math.Abs(got.PerHour-3) > 1e-6 || got.Low > 3+1e-6 || got.High < 3-1e-6 {
+			t.Errorf("a growth of 3 in an hour is taken for %+v", got)
+		}
 	}
-	if trend(nil) != nil || trend(binned(all[:60])) != nil {
+	if trend(nil) != nil || trend(all[:leastPoints-1]) != nil {
 		t.Error("nothing has a trend")
 	}
 }

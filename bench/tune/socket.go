@@ -19,7 +19,7 @@ func flags(name string, add ...string) Value {
 func writes() Sweep {
 	return Sweep{ID: "writes", Title: "writes for each request, and TCP_NODELAY, 2,000 kept connections, 5 updates (w2, raw sockets)", Default: "1, NODELAY",
 		Trial:   bare(Trial{Scenario: "w2", Result: "w2", Size: scenario.Size{Targets: 2_000, Hosts: 2_000, Updates: 5}}),
-		Seconds: 8, Values: []Value{flags("1, NODELAY"), flags("1, Nagle", "--nagle"), flags("2, NODELAY", "--apart"), flags("2, Nagle", "--apart", "--nagle")},
+		Seconds: 3, Values: []Value{flags("1, NODELAY"), flags("1, Nagle", "--nagle"), flags("2, NODELAY", "--apart"), flags("2, Nagle", "--apart", "--nagle")},
 		Keep: "a request that takes more than one segment would wait for an acknowledgement of the first"}
 }
 
@@ -31,7 +31,7 @@ func linger(id, title string, t Trial, seconds float64, notes ...string) Sweep {
 }
 
 func lingerHosts() Sweep {
-	return linger("linger", "how connections end, 10,000 hosts (w1, raw sockets)", bare(wide()), 3)
+	return linger("linger", "how connections end, 10,000 hosts (w1, raw sockets)", bare(wide()), 2)
 }
 
 // lingerPorts starts a sender where one has just ended that had a connection for nearly
@@ -41,7 +41,7 @@ func lingerPorts() Sweep {
 	t.Tuning.Floor = []string{"--per-host", "3000"}
 	t.Again = true
 	t.Kernel = []Setting{{localPorts, "32768 36863"}, {twReuse, "1"}}
-	return linger("linger_ports", "how connections end, 3,000 to one address from 4,096 ports, after a restart (w5, raw sockets)", t, 7, loopbackNote,
+	return linger("linger_ports", "how connections end, 3,000 to one address from 4,096 ports, after a restart (w5, raw sockets)", t, 6, loopbackNote,
 		"a reset spares a port the minute that it waits: it need not be found among those that may be taken again")
 }
 
@@ -52,6 +52,6 @@ func bindEarly() Sweep {
 	t.Kernel = []Setting{{localPorts, "32768 43007"}}
 	const source = "127.255.0.1"
 	return Sweep{ID: "bind_address_no_port", Title: "when the local port is chosen, 10,000 hosts, 10,240 ports (w1, raw sockets)", Unit: "with egress.source", Default: "connecting (IP_BIND_ADDRESS_NO_PORT)",
-		Trial: t, Seconds: 9, Notes: []string{loopbackNote},
+		Trial: t, Seconds: 5, Notes: []string{loopbackNote},
 		Values: []Value{flags("no source"), flags("connecting (IP_BIND_ADDRESS_NO_PORT)", "--source", source), flags("binding", "--source", source, "--early")}}
 }

@@ -13,8 +13,8 @@ import (
 // open files.
 func Table(files int) []Sweep {
 	return []Sweep{
-		gate("dial_gate", "dials and handshakes under way at once, HTTP (w1)", wide(), 8),
-		gate("handshake_gate", "dials and handshakes under way at once, TLS (w3)", handshakes(), 12),
+		gate("dial_gate", "dials and handshakes under way at once, HTTP (w1)", wide(), 7),
+		gate("handshake_gate", "dials and handshakes under way at once, TLS (w3)", handshakes(), 11),
 		window(),
 		admission(),
 		held(),
@@ -42,7 +42,7 @@ func Table(files int) []Sweep {
 func NotSwept() []string {
 	return []string{
 		"not swept: the limit of requests under way. It follows from the limit of open files (open_files) and is no setting of its own",
-		"not swept: how long idle connections are kept, 75 s: longer than the pauses within an incident that are worth a connection, shorter than most servers keep theirs",
+		"not swept: how long idle connections are kept (egress.idle_time): 75 s is longer than the pauses within an incident that are worth a connection, shorter than most servers keep theirs",
 	}
 }
 
@@ -98,13 +98,13 @@ func gate(id, title string, t Trial, seconds float64) Sweep {
 
 func window() Sweep {
 	return Sweep{ID: "host_window", Title: "requests under way at once to one of 100 hosts (w5)", Unit: "webhook.window and .connections", Default: "64",
-		Trial: shared(20_000, 100), Seconds: 15, Keep: "it protects receivers",
+		Trial: shared(20_000, 100), Seconds: 4, Keep: "it protects receivers",
 		Values: variables([]string{"4", "16", "64", "256"}, "TOCSIN_WEBHOOK_WINDOW", "TOCSIN_WEBHOOK_CONNECTIONS")}
 }
 
 func admission() Sweep {
 	return Sweep{ID: "admission", Title: "deliveries that the engine holds at once (w5, 300 hosts)", Unit: "deliveries (admission)", Default: "50000",
-		Trial: shared(30_000, 300), Seconds: 12,
+		Trial: shared(30_000, 300), Seconds: 7,
 		Keep:   "with fewer than requests that may be open, slow peers hold up all others (admission_held)",
 		Values: variables([]string{"1000", "5000", "20000", "50000", "200000"}, "TOCSIN_ADMISSION")}
 }
@@ -112,7 +112,7 @@ func admission() Sweep {
 // held is the other side of the admission: what waits for slow peers has a place in it.
 func held() Sweep {
 	return Sweep{ID: "admission_held", Title: "deliveries that the engine holds at once, with peers that answer after 1 s (w4)", Unit: "deliveries (admission)", Default: "50000",
-		Trial: Trial{Scenario: "w4", Result: "w4", Size: scenario.Size{Targets: 4_000, Hosts: 4_000}}, Seconds: 11,
+		Trial: Trial{Scenario: "w4", Result: "w4", Size: scenario.Size{Targets: 4_000, Hosts: 4_000}}, Seconds: 8,
 		Values: variables([]string{"1000", "5000", "50000"}, "TOCSIN_ADMISSION")}
 }
 
@@ -121,7 +121,7 @@ func held() Sweep {
 func openFiles(files int) Sweep {
 	s := Sweep{ID: "open_files", Title: "limit of open files, with peers that answer after 1 s (w4)", Unit: "files (RLIMIT_NOFILE)", Default: strconv.Itoa(files),
 		Trial:   Trial{Scenario: "w4", Result: "w4", Size: scenario.Size{Targets: 4_000, Hosts: 4_000}},
-		Seconds: 21, Observe: atTheEdge, Values: limits(files, 1024, 2048, 4096, 8192),
+		Seconds: 15, Observe: atTheEdge, Values: limits(files, 1024, 2048, 4096, 8192),
 		Notes: []string{"as many requests are under way as there are connections: at a lower limit the others wait, none fails"}}
 	return s
 }
@@ -143,7 +143,7 @@ func limits(files int, values ...int) []Value {
 func idle(files int) Sweep {
 	s := Sweep{ID: "idle_connections", Title: "idle connections kept, of 2,000 hosts that are told 5 times (w2)", Unit: "connections",
 		Trial:   Trial{Scenario: "w2", Result: "w2", Size: scenario.Size{Targets: 2_000, Hosts: 2_000, Updates: 5}},
-		Seconds: 14, Observe: atTheEdge,
+		Seconds: 7, Observe: atTheEdge,
 		Notes: []string{"set by the limit of open files: nine tenths of the connections that it allows are kept"}}
 	for _, v := range limits(files, 512, 1024, 1536, 2048, 4096) {
 		n, _ := strconv.Atoi(v.Name)
@@ -158,12 +158,12 @@ func sessions() Sweep {
 	t := handshakes()
 	t.Result, t.Size = "w3.resumed", scenario.Size{Targets: 5_000, Hosts: 5_000}
 	return Sweep{ID: "tls_sessions", Title: "TLS sessions kept to be resumed, 5,000 hosts (w3)", Unit: "sessions (egress.sessions)", Default: "16384",
-		Trial: t, Seconds: 40, Observe: resumed, Values: variables([]string{"1", "4096", "16384"}, "TOCSIN_EGRESS_SESSIONS"),
+		Trial: t, Seconds: 23, Observe: resumed, Values: variables([]string{"1", "4096", "16384"}, "TOCSIN_EGRESS_SESSIONS"),
 		Notes: []string{"1 is off. Hosts come in turn: a cache that is smaller than their number has forgotten each when it comes again"}}
 }
 
 func keyExchange() Sweep {
-	return Sweep{ID: "key_exchange", Title: "key exchange of TLS, new sessions (w3)", Default: "X25519MLKEM768", Trial: handshakes(), Seconds: 8,
+	return Sweep{ID: "key_exchange", Title: "key exchange of TLS, new sessions (w3)", Default: "X25519MLKEM768", Trial: handshakes(), Seconds: 4,
 		Keep: "what goes out today could be read by whoever keeps it until quantum computers are there",
 		Values: []Value{{"X25519MLKEM768", nil},
 			{"X25519", func(t *Trial) { t.Tuning.Env = append(t.Tuning.Env, "GODEBUG=tlsmlkem=0,tlssecpmlkem=0") }}}}
@@ -171,7 +171,7 @@ func keyExchange() Sweep {
 
 func sources() Sweep {
 	return Sweep{ID: "source", Title: "local addresses to connect from, distinct hosts (w1)", Unit: "addresses (egress.source)", Default: "the system's",
-		Trial: wide(), Seconds: 9, Values: append([]Value{{"the system's", nil}}, addresses(1, 2, 4)...)}
+		Trial: wide(), Seconds: 5, Values: append([]Value{{"the system's", nil}}, addresses(1, 2, 4)...)}
 }
 
 // addresses are so many of the loopback's, that no sink listens to.
@@ -195,5 +195,5 @@ func processors(n int) Sweep {
 }
 
 func environment(id, title, name, unit, given string, values ...string) Sweep {
-	return Sweep{ID: id, Title: title, Unit: unit, Default: given, Trial: wide(), Values: variables(values, name), Seconds: 2.4 * float64(len(values))}
+	return Sweep{ID: id, Title: title, Unit: unit, Default: given, Trial: wide(), Values: variables(values, name), Seconds: 1.3 * float64(len(values))}
 }

@@ -76,7 +76,7 @@ func TestDocumentedMetrics(t *testing.T) {
 
 // TestDocumentedConfigurations loads every configuration that people may copy.
 func TestDocumentedConfigurations(t *testing.T) {
-	environ := append([]string{"AMQP_PASSWORD=secret", "GRAFANA_TOKEN=grafana-token-0123456789"}, senderKeys...)
+	environ := append([]string{"AMQP_PASSWORD=secret", "GRAFANA_TOKEN=grafana-token-0123456789", "GRAFANA_SECRET=grafana-secret-0123456789"}, senderKeys...)
 	readme := slices.DeleteFunc(fences(readDoc(t, "README.md")), func(f fence) bool { return f.language != "yaml" })
 	if len(readme) != 1 {
 		t.Fatalf("the README has %d configurations, not 1", len(readme))
@@ -86,8 +86,8 @@ func TestDocumentedConfigurations(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, f := range fences(readDoc(t, "docs/intake.md")) {
-		if f.language != "yaml" || strings.HasPrefix(f.text, "route:") {
-			continue
+		if f.language != "yaml" || strings.HasPrefix(f.text, "route:") || strings.HasPrefix(f.text, "apiVersion:") {
+			continue // of a sender
 		}
 		name := filepath.Join(t.TempDir(), fmt.Sprintf("intake-%d.yaml", i))
 		if err := os.WriteFile(name, []byte(f.text), 0o600); err != nil {
@@ -231,5 +231,54 @@ func TestDocumentedReceiver(t *testing.T) {
 	}
 	if hook := file.Receivers[0].Webhooks[0]; hook.URL != docsAPI+"/v1/alerts" || !hook.SendResolved || hook.HTTP.Authorization.File == "" {
 		t.Errorf("the receiver reads as %+v", hook)
+	}
+}
+
+// TestDocumentedContactPoint reads the contact point for Grafana as its YAML, and has
+// it sign as the source after it says.
+func TestDocumentedContactPoint(t *testing.T) {
+	samples := fencesOf(section(t, readDoc(t, "docs/intake.md"), "## Grafana"), "yaml")
+	if len(samples) != 2 {
+		t.Fatalf("there are %d samples, not 2: the contact point and the source", len(samples))
+	}
+	var file struct {
+		Version int `yaml:"apiVersion"`
+		Points  []struct {
+			Name      string `yaml:"name"`
+			Receivers []struct {
+				UID        string `yaml:"uid"`
+				Type       string `yaml:"type"`
+				WithoutEnd bool   `yaml:"disableResolveMessage"`
+				Settings   struct {
+					URL    string `yaml:"url"`
+					Method string `yaml:"httpMethod"`
+					HMAC   struct {
+						Secret    string `yaml:"secret"`
+						Timestamp string `yaml:"timestampHeader"`
+					} `yaml:"hmacConfig"`
+				} `yaml:"settings"`
+			} `yaml:"receivers"`
+		} `yaml:"contactPoints"`
+	}
+	if err := yaml.UnmarshalWithOptions([]byte(samples[0]), &file, yaml.Strict()); err != nil {
+		t.Fatal(err)
+	}
+	if len(file.Points) != 1 || len(file.Points[0].Receivers) != 1 {
+		t.Fatalf("the sample reads as %+v", file)
+	}
+	got := file.Points[0].Receivers[0]
+	if got.Type != "webhook" || got.WithoutEnd || got.Settings.URL != docsAPI+"/v1/alerts" || got.Settings.Method != http.MethodPost {
+		t.Errorf("the contact point reads as %+v", got)
+	}
+	name := filepath.Join(t.TempDir(), "tocsin.yaml")
+	if err := os.WriteFile(name, []byte(samples[1]), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cfg, err := config.Load(name, []string{"GRAFANA_SECRET=grafana-secret-0123456789"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h := cfg.Sources[0].HMAC; string(h.Form) != "grafana" || h.TimestampHeader != got.Settings.HMAC.Timestamp || got.Settings.HMAC.Secret != "$GRAFANA_SECRET" {
+		t.Errorf("the contact point signs as %+v, the source wants %+v", got.Settings.HMAC, h.TimestampHeader)
 	}
 }

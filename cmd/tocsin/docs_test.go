@@ -250,8 +250,8 @@ func TestDocumentedRequests(t *testing.T) {
 			t.Errorf("%s\nanswers\n%sand not\n%s", f.text, stdout, all[i+1].text)
 		}
 	}
-	if tried != 9 {
-		t.Errorf("%d curls were tried, want 9", tried)
+	if tried != 10 {
+		t.Errorf("%d curls were tried, want 10", tried)
 	}
 }
 

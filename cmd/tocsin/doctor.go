@@ -78,7 +78,7 @@ const probeConnections = 2000
 // doctorOptions gives the doctor the adapters' probes, which connect as the engine's
 // channels do. The function it returns closes what they keep.
 func doctorOptions(ctx context.Context, cfg *config.Config, timeout time.Duration) (doctor.Options, func(), error) {
-	budget := egress.NewBudget(probeConnections, idleTime)
+	budget := egress.NewBudget(probeConnections, cfg.Egress.IdleTime)
 	resolving, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	dialer, err := newDialer(resolving, cfg, cfg.Listen, budget, slog.New(slog.DiscardHandler))

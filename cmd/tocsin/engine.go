@@ -43,7 +43,6 @@ const (
 	brokerPatience = 30 * time.Second
 	serverPatience = 5 * time.Second
 	readyPatience  = 500 * time.Millisecond // for the broker, when asked whether it is
-	idleTime       = 75 * time.Second
 )
 
 // runEngine runs the engine of cfg until ctx ends, then ends it cleanly; logs go
@@ -95,7 +94,7 @@ func runEngine(ctx context.Context, cfg *config.Config, stderr io.Writer) (err e
 	}
 
 	// The way out, and what the public may read.
-	budget := egress.NewBudget(egress.BudgetOf(files), idleTime)
+	budget := egress.NewBudget(egress.BudgetOf(files), cfg.Egress.IdleTime)
 	open.add("connections", func() error { budget.Close(); return nil })
 	dialer, err := newDialer(ctx, cfg, listener.Addr().String(), budget, log)
 	if err != nil {
@@ -115,9 +114,12 @@ func runEngine(ctx context.Context, cfg *config.Config, stderr io.Writer) (err e
 	metrics := telemetry.New(telemetry.Options{
 		Version: version(), Groups: ways.groupNames(), Providers: slices.Sorted(maps.Keys(ways.named)), Sources: sourceNames(cfg), Log: log,
 	})
-	callers, err := caller.New(caller.Options{Sources: cfg.Callers(), Refused: metrics.CallerRefused, Log: log})
+	callers, err := caller.New(caller.Options{Sources: cfg.Callers(), Refused: metrics.CallerRefused, Memory: ledger, Log: log})
 	if err != nil {
 		return usageError(err)
+	}
+	if err := callers.Recall(ctx); err != nil {
+		return unavailableError(err)
 	}
 	producers := &callbacks{webhooks: out[incident.ChannelWebhook], policy: dialer.Policy, secrets: cfg.Callback.Secrets}
 	engine, err := dispatcher.New(dispatcherOptions(cfg, ways, budget.Limit()), dispatcher.Ports{
@@ -149,7 +151,7 @@ func runEngine(ctx context.Context, cfg *config.Config, stderr io.Writer) (err e
 		}
 	})
 	control := gateway.New(gateway.Deps{
-		Intake: queues, Lifecycle: keeper, Alerts: alerts.Reports, Probes: watch, PageOf: cfg.PageOf, Own: own, Targets: feedTargets{ledger, published.Changed}, History: ledger, Audit: ledger, Engine: engine, Meter: metrics,
+		Intake: queues, Lifecycle: keeper, Alerts: alerts.Reports, Probes: watch, PageOf: cfg.PageOf, PublicOf: cfg.PublicOf, Own: own, Targets: feedTargets{ledger, published.Changed}, History: ledger, Audit: ledger, Engine: engine, Meter: metrics,
 		CheckTarget: ways.checkTarget, Callers: callers, CheckCallback: producers.Check, Groups: ways.groups, Policy: ways.limits,
 		WebhookProvider: ways.webhookProvider,
 		Depths:          queues.measure, Metrics: metrics.Handler(), Log: log, Ended: metrics.Ended,

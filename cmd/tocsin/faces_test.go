@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -187,6 +188,94 @@ smpp: [{name: centre, url: "smpp://tocsin:secret@%s", source: "STATUS"}]
 		var body struct{ Data struct{ Title string } }
 		if err := json.Unmarshal([]byte(got[name]), &body); err != nil || body.Data.Title != want {
 			t.Errorf("%s: title %q, %v; want %q", name, body.Data.Title, err, want)
+		}
+	}
+}
+
+// TestServeTellsPublicDetailsOfMonitors follows labels of alerts, custom_details and
+// what a mapping gives to a public and a private webhook, from the first update to the
+// last, over a restart.
+func TestServeTellsPublicDetailsOfMonitors(t *testing.T) {
+	hooks := &webhookLog{bodies: make(map[string]string)}
+	server := httptest.NewServer(hooks)
+	defer server.Close()
+	dir := t.TempDir()
+	const yaml = `
+egress: {allow: ["127.0.0.0/8"], http: true}
+alerts:
+  public_details: {error_code: code, endpoint: [endpoint, path]}
+lifecycle: {window: 0s}
+sources:
+  - {name: nagios, routes: [pagerduty], keys: [nagios-key-0123456789], pagerduty: {public_details: [error_code]}}
+  - name: kuma
+    routes: [mapping]
+    bearer: [kuma-token-0123456789]
+    mapping: {group: '"kuma"', firing: body.down, impact: '"critical"', public_details: '{"error_code": body.code}'}
+`
+	base, stop := serving(t, dir, yaml)
+	post(t, base+"/v1/targets/import", "application/x-ndjson", fmt.Sprintf(`{"channel":"webhook","address":"%[1]s/public","every_update":true}
+{"channel":"webhook","address":"%[1]s/private","visibility":"private","every_update":true}
+`, server.URL), 200)
+	alerts := func(status string) string {
+		return fmt.Sprintf(`{"version":"1","groupKey":"{}:{}","commonLabels":{"severity":"critical","path":"POST /v1/login","instance":"CANARY"},"alerts":[
+			{"status":%[1]q,"startsAt":"2026-11-21T05:00:02Z","labels":{"component":"b","code":"E-7"}},
+			{"status":%[1]q,"startsAt":"2026-11-21T05:00:01Z","labels":{"component":"a","code":"E-1042"}},
+			{"status":%[1]q,"startsAt":"2026-11-21T05:00:00Z","labels":{"component":"c","code":"CANARY","tocsin":"private"}}]}`, status)
+	}
+	delivered := func(incidentID string, n int) {
+		t.Helper()
+		eventually(t, func() bool {
+			_, body := get(base + "/v1/incidents/" + incidentID + "/deliveries?outcome=delivered&limit=100")
+			return strings.Count(body, `"target"`) == n
+		})
+	}
+	post(t, base+"/v1/alerts", "application/json", alerts("firing"), 202)
+	delivered("am-cc9772a1ec90", 2)
+	stop()
+	base, _ = serving(t, dir, yaml)
+	post(t, base+"/v1/alerts", "application/json", alerts("resolved"), 202)
+	delivered("am-cc9772a1ec90", 4)
+	post(t, base+"/v2/enqueue", "application/json", `{"routing_key":"nagios-key-0123456789","event_action":"trigger","dedup_key":"d","payload":{"summary":"S",
+		"source":"CANARY","severity":"critical","custom_details":{"error_code":"E-pd","host":"CANARY"}}}`, 202)
+	// printf 'nagios\nd' | sha256sum
+	delivered("pd-6c8ab5722375", 2)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, base+"/v1/sources/kuma", strings.NewReader(`{"down":true,"code":503,"host":"CANARY"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("Authorization", "Bearer kuma-token-0123456789")
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	delivered("kuma", 2)
+
+	want := []string{
+		`incident.created am-cc9772a1ec90 map[endpoint:POST /v1/login error_code:E-1042, E-7]`,
+		`incident.resolved am-cc9772a1ec90 map[endpoint:POST /v1/login error_code:E-1042, E-7]`,
+		`incident.created pd-6c8ab5722375 map[error_code:E-pd]`,
+		`incident.created kuma map[error_code:503]`,
+	}
+	for _, path := range []string{"/public", "/private"} {
+		var got []string
+		bodies := hooks.at(path)
+		for decoder := json.NewDecoder(strings.NewReader(bodies)); decoder.More(); {
+			var body struct {
+				Type string
+				Data struct {
+					IncidentID string            `json:"incident_id"`
+					Public     map[string]string `json:"public_details"`
+				}
+			}
+			if err := decoder.Decode(&body); err != nil {
+				t.Fatal(err)
+			}
+			got = append(got, fmt.Sprint(body.Type, " ", body.Data.IncidentID, " ", body.Data.Public))
+		}
+		if !slices.Equal(got, want) || strings.Contains(bodies, "CANARY") {
+			t.Errorf("%s got\n%s\nnot\n%s\nof %s", path, strings.Join(got, "\n"), strings.Join(want, "\n"), bodies)
 		}
 	}
 }

@@ -165,7 +165,7 @@ func (o *outlets) check() error {
 	if len(o.cfg.SMTP) == 0 {
 		return nil
 	}
-	budget := egress.NewBudget(1, idleTime)
+	budget := egress.NewBudget(1, o.cfg.Egress.IdleTime)
 	defer budget.Close()
 	link := func(int64) string { return o.publicURL() + "/unsubscribe" }
 	mails, err := smtp.New(o.smtpConfig(link), egress.NewDialer(egress.Config{Budget: budget}))

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/tocsin/tocsin/channels/smpp"
 	"github.com/tocsin/tocsin/channels/smtp"
@@ -17,7 +18,7 @@ import (
 // relays and accounts: what a channel refuses must be refused with its place in
 // the file, and nothing else.
 func TestConfigurationAgreesWithChannels(t *testing.T) {
-	budget := egress.NewBudget(16, idleTime)
+	budget := egress.NewBudget(16, time.Minute)
 	defer budget.Close()
 	policy, err := egress.NewPolicy(egress.Rules{Allow: []string{"127.0.0.0/8"}})
 	if err != nil {

@@ -13,6 +13,8 @@
 // from, a signature; a form is how a sender signs; a replay is a signed request that
 // comes again after it was taken.
 //
-// A crash forgets what was taken. A replay just after it meets what the intake knows
-// durably: update_id, and the content of the latest update.
+// What was taken is in the store before its sender has the answer, so a restart forgets
+// nothing of it. A crash just before that forgets a request that the intake has; if it
+// comes again, it meets what the intake knows durably: update_id, and the content of the
+// latest update.
 package caller

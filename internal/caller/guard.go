@@ -1,6 +1,7 @@
 package caller
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -25,6 +26,8 @@ type Options struct {
 	// Refused counts a request that was not let in: by the name of a source, or as
 	// [Tokens] or [Several]; nil counts none. It does not block.
 	Refused func(source string)
+	// Memory keeps what was taken over restarts; nil keeps nothing.
+	Memory Memory
 	// Log has a line for each refusal, 10 a minute at most; nil discards them.
 	Log *slog.Logger
 	// Clock returns the time; nil means time.Now.
@@ -35,6 +38,7 @@ type Options struct {
 type Guard struct {
 	opt      Options
 	routes   map[string][]*source
+	taken    map[string]*taken // of sources that sign, by their names
 	refusals *refusals
 }
 
@@ -49,7 +53,7 @@ func New(opt Options) (*Guard, error) {
 	if opt.Clock == nil {
 		opt.Clock = time.Now
 	}
-	g := &Guard{opt: opt, routes: make(map[string][]*source), refusals: newRefusals()}
+	g := &Guard{opt: opt, routes: make(map[string][]*source), taken: make(map[string]*taken), refusals: newRefusals()}
 	named := make(map[string]bool)
 	for _, s := range opt.Sources {
 		if named[s.Name] {
@@ -59,6 +63,9 @@ func New(opt Options) (*Guard, error) {
 		made, err := newSource(s)
 		if err != nil {
 			return nil, err
+		}
+		if made.taken != nil {
+			g.taken[made.name] = made.taken
 		}
 		for _, route := range s.Routes {
 			g.routes[route] = append(g.routes[route], made)
@@ -70,7 +77,9 @@ func New(opt Options) (*Guard, error) {
 // Guards says whether a route has sources.
 func (g *Guard) Guards(route string) bool { return len(g.routes[route]) > 0 }
 
-// Admission is a request that was let in. Answered is to be called once.
+// Admission is a request that was let in. Answered is to be called once: before the
+// answer begins, so that nobody has one to a request that isn't remembered, or when it
+// is certain that there will be none.
 type Admission struct {
 	// Source is who sent it.
 	Source string
@@ -78,14 +87,15 @@ type Admission struct {
 	Body []byte
 	Read bool
 
-	answered func(success bool)
+	answered func(ctx context.Context, success bool)
 }
 
-// Answered says with which status the request was answered, 0 if with none. Only
-// those that were answered with success are not taken again.
-func (a *Admission) Answered(status int) {
+// Answered says with which status the request is answered, 0 if with none. Only those
+// that are answered with success are not taken again. It waits until that is durable,
+// within reason; whether ctx ends makes no difference.
+func (a *Admission) Answered(ctx context.Context, status int) {
 	if a.answered != nil {
-		a.answered(status >= 200 && status < 300)
+		a.answered(ctx, status >= 200 && status < 300)
 	}
 }
 

@@ -96,7 +96,7 @@ func (g *gate) wants(source string, r request, status int) {
 	if a.Source != source || a.Read && string(a.Body) != r.body {
 		g.Errorf("let in as %s with %q", a.Source, a.Body)
 	}
-	a.Answered(status)
+	a.Answered(g.Context(), status)
 }
 
 func (g *gate) refuses(want error, r request) {
@@ -210,7 +210,7 @@ func TestReplays(t *testing.T) {
 		t.Fatal(err)
 	}
 	g.refuses(ErrLater, r()) // its answer isn't known yet
-	a.Answered(202)
+	a.Answered(t.Context(), 202)
 	g.refuses(ErrRefused, r())
 	g.refuses(ErrRefused, r().from("198.51.100.1:1"))
 	g.wants("grafana", grafana(start.Add(time.Second), "{}"), 202) // the sender sends it again

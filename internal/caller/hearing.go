@@ -1,6 +1,7 @@
 package caller
 
 import (
+	"context"
 	"net/http"
 	"net/netip"
 	"time"
@@ -57,7 +58,7 @@ func (h *hearing) byHeader(now time.Time) (*Admission, []attempt) {
 func (h *hearing) byBody(signed []attempt, body []byte, now time.Time) (*Admission, error) {
 	for i := range signed {
 		a := &signed[i]
-		admitted, why := a.judge(body, now)
+		admitted, why := a.judge(h.Guard, body, now)
 		h.reasons[a.source] = why
 		if why != wrong {
 			h.sources = []*source{a.source} // it is this one, let in or not
@@ -81,11 +82,10 @@ const wrong = "the signature is wrong"
 
 // judge checks the signature of a request whose body is known, and says why it isn't
 // let in.
-func (a *attempt) judge(body []byte, now time.Time) (admitted *Admission, why string) {
-	holds, print := a.signature.holds(&a.claim, body)
+func (a *attempt) judge(g *Guard, body []byte, now time.Time) (admitted *Admission, why string) {
 	at := a.claim.at
 	switch {
-	case !holds:
+	case !a.signature.holds(&a.claim, body):
 		return nil, wrong
 	case a.why != "":
 		return nil, a.why
@@ -94,10 +94,16 @@ func (a *attempt) judge(body []byte, now time.Time) (admitted *Admission, why st
 	case !fresh(at, now):
 		return nil, "the body came too late for the time that is signed"
 	}
+	print := a.claim.print(body)
 	if v := a.taken.begin(print, at, now); v != first {
 		return nil, v
 	}
-	end := func(success bool) { a.taken.end(print, at, success) }
+	end := func(ctx context.Context, success bool) {
+		if success {
+			g.keep(ctx, a.name, print, at)
+		}
+		a.taken.end(print, at, success)
+	}
 	return &Admission{Source: a.name, Body: body, Read: true, answered: end}, ""
 }
 

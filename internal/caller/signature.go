@@ -223,24 +223,29 @@ func unixTime(text string) (time.Time, bool) {
 func fresh(at, now time.Time) bool { return now.Sub(at).Abs() <= MaxSkew }
 
 // holds says whether one of the keys made one of the signatures. It takes the same
-// time whichever did. The fingerprint is of what was signed, whoever signed it: a
-// replay that leaves out one of two signatures has the same.
-func (v *verifier) holds(c *claim, body []byte) (bool, fingerprint) {
+// time whichever did.
+func (v *verifier) holds(c *claim, body []byte) bool {
 	match := false
-	var print fingerprint
-	for i, key := range v.keys {
+	for _, key := range v.keys {
 		h := hmac.New(sha256.New, key)
 		h.Write(c.before)
 		h.Write(body)
 		own := h.Sum(nil)
-		if i == 0 {
-			copy(print[:], own)
-		}
 		for _, sent := range c.macs {
 			match = hmac.Equal(own, sent[:]) || match
 		}
 	}
-	return match, print
+	return match
+}
+
+// print is of what was signed, with whichever key: a replay that leaves out one of two
+// signatures has the same, and one that comes after the keys were changed.
+func (c *claim) print(body []byte) (f fingerprint) {
+	h := sha256.New()
+	h.Write(c.before)
+	h.Write(body)
+	copy(f[:], h.Sum(nil))
+	return f
 }
 
 // HeaderName says whether text may name a header (RFC 9110, section 5.1).

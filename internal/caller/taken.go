@@ -13,7 +13,7 @@ const maxTaken = 1 << 19
 // backwards is how far our clock may be set back without a replay being taken.
 const backwards = time.Minute
 
-// fingerprint is the beginning of a MAC.
+// fingerprint is the beginning of a SHA-256 over what was signed.
 type fingerprint [16]byte
 
 // taken remembers the signed requests of a source for as long as their times would be
@@ -60,6 +60,20 @@ func (t *taken) begin(f fingerprint, at, now time.Time) string {
 	t.minutes[minute][f] = false
 	t.count++
 	return first
+}
+
+// recall remembers a request that was taken before a restart.
+func (t *taken) recall(f fingerprint, at time.Time) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	minute := minuteOf(at)
+	if t.minutes[minute] == nil {
+		t.minutes[minute] = make(map[fingerprint]bool)
+	}
+	if !t.minutes[minute][f] {
+		t.minutes[minute][f] = true
+		t.count++
+	}
 }
 
 // end says what became of a request: one that was not answered with success may come

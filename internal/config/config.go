@@ -93,6 +93,8 @@ type Egress struct {
 	Gate int `yaml:"gate" min:"1" max:"65536"`
 	// Sessions is how many TLS sessions are kept to be resumed, by host name.
 	Sessions int `yaml:"sessions" min:"1" max:"1000000"`
+	// IdleTime is how long connections are kept that nobody uses.
+	IdleTime time.Duration `yaml:"idle_time" min:"1s" max:"1h"`
 }
 
 // Rules are the part of e that decides what may be dialled.
@@ -173,7 +175,7 @@ func bare() *Config {
 		Listen: "127.0.0.1:8080", Data: "./data", Queue: Embedded, Store: Embedded, Rates: Local,
 		Tokens: []string{}, Sources: []Source{}, Deployment: "default", Admission: 50_000,
 		Egress: Egress{Allow: []string{}, Deny: []string{}, Ports: []int{80, 443, 8443},
-			Source: []netip.Addr{}, Gate: 256, Sessions: egress.DefaultSessions},
+			Source: []netip.Addr{}, Gate: 256, Sessions: egress.DefaultSessions, IdleTime: 75 * time.Second},
 		Webhook: Webhook{Hosts: map[string]HostLimits{}, HostLimits: HostLimits{Rate: 100, Window: 64,
 			Connections: 64, ConnectTimeout: 5 * time.Second, Timeout: 15 * time.Second}},
 		Mail: Mail{ConnectTimeout: 5 * time.Second, Timeout: 15 * time.Second, FinalTimeout: time.Minute},

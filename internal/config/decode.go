@@ -127,7 +127,10 @@ func (d *decoder) mapping(n ast.Node, v reflect.Value, f field) {
 		return
 	}
 	for _, entry := range m.Values {
-		name := strings.ToLower(entry.Key.GetToken().Value)
+		name := entry.Key.GetToken().Value
+		if f.tag.Get("letters") != "kept" {
+			name = strings.ToLower(name)
+		}
 		key := f.key + "[" + named(name) + "]"
 		if v.MapIndex(reflect.ValueOf(name)).IsValid() {
 			d.places[key] = d.place(entry.Key)
@@ -143,6 +146,12 @@ func (d *decoder) mapping(n ast.Node, v reflect.Value, f field) {
 
 func (d *decoder) sequence(n ast.Node, v reflect.Value, f field) {
 	s, ok := n.(*ast.SequenceNode)
+	if !ok && f.tag.Get("list") == "or one" {
+		list := reflect.MakeSlice(v.Type(), 1, 1)
+		d.scalar(n, list.Index(0), f)
+		v.Set(list)
+		return
+	}
 	if !ok {
 		d.at(f.key, "must be a list")
 		return

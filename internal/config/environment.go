@@ -77,7 +77,7 @@ func (env environment) checkNames(f *faults, file []byte, keys map[string]bool) 
 // unknownVariable says what is wrong with the name of a variable; names are keys
 // with "_" for the dots.
 func unknownVariable(name string, names []string) string {
-	for _, list := range []string{"smtp", "smpp", "sources", "webhook.hosts", "alerts.impact", "lifecycle.promote"} {
+	for _, list := range []string{"smtp", "smpp", "sources", "webhook.hosts", "alerts.impact", "alerts.public_details", "lifecycle.promote"} {
 		if strings.HasPrefix(name, EnvName(list)) {
 			return fmt.Sprintf("is not a setting: %s can only be set in the file, where ${%s} may stand in its values", list, name)
 		}

@@ -21,6 +21,9 @@ type Alerts struct {
 	Impact map[string]Impact `yaml:"impact"`
 	// Otherwise is the impact of what is not mapped.
 	Otherwise Impact `yaml:"otherwise"`
+	// PublicDetails are labels whose values everyone may know, by the names that they
+	// are told by.
+	PublicDetails map[string]Labels `yaml:"public_details" letters:"kept" list:"or one"`
 	// Title and Message are templates over [senders.AlertText]; "" takes the
 	// annotations.
 	Title   string `yaml:"title"`
@@ -29,12 +32,21 @@ type Alerts struct {
 	Incident string `yaml:"incident"`
 }
 
+// Labels are names of labels; one alone needs no brackets.
+type Labels []string
+
 // Mapping is a as the reader of alerts takes it.
 func (a *Alerts) Mapping() senders.AlertMapping {
 	m := senders.DefaultAlertMapping()
 	m.Page, m.Component, m.Severity, m.Visibility = a.Page, a.Component, a.Severity, a.Visibility
 	for value, impact := range a.Impact {
 		m.Impact[value] = incident.Impact(impact)
+	}
+	for name, labels := range a.PublicDetails {
+		if m.Public == nil {
+			m.Public = make(map[string][]string, len(a.PublicDetails))
+		}
+		m.Public[name] = labels
 	}
 	m.Otherwise, m.Title, m.Message, m.Prefix = incident.Impact(a.Otherwise), a.Title, a.Message, a.Incident
 	return m
@@ -124,7 +136,7 @@ func defaultAlerts() Alerts {
 	m := senders.DefaultAlertMapping()
 	return Alerts{
 		Page: m.Page, Component: m.Component, Severity: m.Severity, Visibility: m.Visibility,
-		Impact: map[string]Impact{}, Otherwise: Impact(m.Otherwise), Incident: m.Prefix,
+		Impact: map[string]Impact{}, PublicDetails: map[string]Labels{}, Otherwise: Impact(m.Otherwise), Incident: m.Prefix,
 	}
 }
 

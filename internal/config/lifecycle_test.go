@@ -18,6 +18,7 @@ alerts:
   page: [site, page]
   impact: {P1: critical, ticket: none}
   otherwise: none
+  public_details: {ErrorCode: code, endpoint: [endpoint, "${LABEL}"]}
   title: "{{ .Labels.app }} is disturbed"
   incident: site-
 lifecycle:
@@ -27,7 +28,7 @@ lifecycle:
     - {impact: none}
     - {impact: major, visibility: private, for: 10m, components: 3}
 audit: {keep: 0s}
-`, envOf("TOCSIN_LIFECYCLE_COOLDOWN", "2h", "TOCSIN_ALERTS_COMPONENT", "app, job"))
+`, envOf("LABEL", "path", "TOCSIN_LIFECYCLE_COOLDOWN", "2h", "TOCSIN_ALERTS_COMPONENT", "app, job"))
 	want := lifecycle.Rules{Cooldown: 2 * time.Hour, Promote: []lifecycle.Promotion{
 		{Visibility: incident.Public, Impact: incident.ImpactNone, Components: 1},
 		{Visibility: incident.Private, Impact: incident.ImpactMajor, For: 10 * time.Minute, Components: 3},
@@ -37,6 +38,7 @@ audit: {keep: 0s}
 	}
 	m := senders.DefaultAlertMapping()
 	m.Page, m.Component, m.Otherwise, m.Title, m.Prefix = []string{"site", "page"}, []string{"app", "job"}, incident.ImpactNone, "{{ .Labels.app }} is disturbed", "site-"
+	m.Public = map[string][]string{"ErrorCode": {"code"}, "endpoint": {"endpoint", "path"}}
 	m.Impact["p1"], m.Impact["ticket"] = incident.ImpactCritical, incident.ImpactNone
 	if got := c.Alerts.Mapping(); !reflect.DeepEqual(got, m) {
 		t.Errorf("the mapping is %+v", got)
@@ -74,12 +76,20 @@ func TestFaultyLifecycles(t *testing.T) {
 		"alerts: {impact: {page: worst}}":                         "alerts.impact[\"page\"]: must be one of none,",
 		"alerts: {otherwise: worst}":                              "alerts.otherwise: must be one of none,",
 		"alerts: {incident: \"\"}":                                "alerts.incident: must be 1 to 40 printable characters",
+		"alerts: {public_details: {code: [\"\"]}}":                "tocsin.yaml:1:27: alerts.public_details[\"code\"]: must have names of labels",
+		"alerts: {public_details: {code: }}":                      "alerts.public_details[\"code\"]: must have names of labels",
+		"alerts: {public_details: {code: {a: b}}}":                "alerts.public_details[\"code\"]: must be a single value",
+		"alerts: {public_details: {\"a\\nb\": c}}":                "must have a name of 1 to 64 bytes",
+		"alerts: {public_details: [code]}":                        "alerts.public_details: must be names, each with",
 		"alerts: {component: [\"\"]}":                             "alerts.component: must have names of labels",
 		"audit: {keep: -1s}":                                      "audit.keep: must be a duration from 0s",
 	} {
 		if _, err := load(t, yaml, nil); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", yaml, err)
 		}
+	}
+	if _, err := load(t, "", envOf("TOCSIN_ALERTS_PUBLIC_DETAILS", "x")); err == nil || !strings.Contains(err.Error(), "alerts.public_details can only be set in the file") {
+		t.Errorf("a variable for public details: %v", err)
 	}
 	if _, err := load(t, "", envOf("TOCSIN_LIFECYCLE_PROMOTE", "x")); err == nil || !strings.Contains(err.Error(), "lifecycle.promote can only be set in the file") {
 		t.Errorf("a variable for rules: %v", err)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/tocsin/tocsin/incident"
 	"github.com/tocsin/tocsin/internal/caller"
+	"github.com/tocsin/tocsin/internal/lifecycle"
 	"github.com/tocsin/tocsin/internal/senders"
 )
 
@@ -45,6 +46,7 @@ type Source struct {
 	// Page is that of what names none.
 	Page       string     `yaml:"page"`
 	Statuspage Statuspage `yaml:"statuspage"`
+	PagerDuty  PagerDuty  `yaml:"pagerduty"`
 	Mapping    Mapping    `yaml:"mapping"`
 }
 
@@ -63,6 +65,12 @@ type Statuspage struct {
 	ComponentUpdates bool `yaml:"component_updates"`
 }
 
+// PagerDuty says what of events for PagerDuty counts.
+type PagerDuty struct {
+	// PublicDetails are the names of those custom_details that everyone may know.
+	PublicDetails []string `yaml:"public_details"`
+}
+
 // Mapping has an expression of CEL for each part of an incident.
 type Mapping struct {
 	Each       string `yaml:"each"`
@@ -75,7 +83,9 @@ type Mapping struct {
 	Visibility string `yaml:"visibility"`
 	Title      string `yaml:"title"`
 	Message    string `yaml:"message"`
-	StartedAt  string `yaml:"started_at"`
+	// PublicDetails is like the others.
+	PublicDetails string `yaml:"public_details"`
+	StartedAt     string `yaml:"started_at"`
 }
 
 // own is what the source may send to its own route; "" if it has none.
@@ -131,6 +141,17 @@ func (c *Config) PageOf(source string) string {
 	return ""
 }
 
+// PublicOf are the names of those custom_details of a source's events that everyone may
+// know.
+func (c *Config) PublicOf(source string) []string {
+	for i := range c.Sources {
+		if c.Sources[i].Name == source {
+			return c.Sources[i].PagerDuty.PublicDetails
+		}
+	}
+	return nil
+}
+
 // HMAC is how a source signs its requests; the zero value asks for no signature.
 type HMAC struct {
 	// Form is one of [caller.Forms].
@@ -144,7 +165,7 @@ type HMAC struct {
 
 // fill makes lists of those that were left out.
 func (s *Source) fill() {
-	for _, list := range []*[]string{&s.Routes, &s.Bearer, &s.Networks, &s.Certificates, &s.Keys, &s.HMAC.Secrets} {
+	for _, list := range []*[]string{&s.Routes, &s.Bearer, &s.Networks, &s.Certificates, &s.Keys, &s.HMAC.Secrets, &s.PagerDuty.PublicDetails} {
 		if *list == nil {
 			*list = []string{}
 		}
@@ -225,12 +246,23 @@ func checkReader(f *faults, at string, s Source) {
 		f.at(at+".page", "must be 1 to 64 of a-z A-Z 0-9 . _ - and not dots alone")
 		return
 	}
+	if len(s.PagerDuty.PublicDetails) > lifecycle.MaxPublicDetails {
+		f.at(at+".pagerduty.public_details", "must have at most %d entries", lifecycle.MaxPublicDetails)
+	}
+	for j, name := range s.PagerDuty.PublicDetails {
+		if err := senders.CheckPublicName(name); err != nil {
+			f.at(fmt.Sprintf("%s.pagerduty.public_details[%d]", at, j), "%s", err)
+		}
+	}
 	switch {
 	case s.own() != ownMapping && s.Mapping != (Mapping{}):
 		f.at(at+".mapping", "must be left out, or routes must have mapping")
 		return
 	case s.own() != ownStatuspage && s.Statuspage != (Statuspage{}):
 		f.at(at+".statuspage", "must be left out, or routes must have statuspage")
+		return
+	case !slices.Contains(s.Routes, caller.PagerDuty) && len(s.PagerDuty.PublicDetails) > 0:
+		f.at(at+".pagerduty", "must be left out, or routes must have pagerduty")
 		return
 	case s.own() == "":
 		return

@@ -3,6 +3,7 @@ package config
 import (
 	"net/netip"
 	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/tocsin/tocsin/internal/caller"
@@ -48,10 +49,11 @@ func TestOwnRoutes(t *testing.T) {
 	c := mustLoad(t, `
 sources:
   - {name: vendor, routes: [events, statuspage], keys: ["${KEY}"], page: vendors}
+  - {name: nagios, routes: [pagerduty], keys: ["${KEY}"], pagerduty: {public_details: [error code, n]}}
   - {name: open, routes: [mapping], mapping: {group: '"g"', firing: "true", impact: body.impact}}
 `, envOf("KEY", "hush-key-0123456789"))
 	callers := c.Callers()
-	if len(callers) != 1 || !reflect.DeepEqual(callers[0].Routes, []string{"events", "sources/vendor"}) {
+	if len(callers) != 2 || !reflect.DeepEqual(callers[0].Routes, []string{"events", "sources/vendor"}) {
 		t.Errorf("the callers are %+v", callers)
 	}
 	if _, err := caller.New(caller.Options{Sources: callers}); err != nil {
@@ -64,6 +66,9 @@ sources:
 	reading, err := own["open"].Read(t.Context(), []byte(`{"impact":"minor"}`))
 	if err != nil || len(reading.Reports) != 1 || reading.Reports[0].Page != "default" {
 		t.Error(reading, err)
+	}
+	if got := c.PublicOf("nagios"); !slices.Equal(got, []string{"error code", "n"}) || len(c.PublicOf("vendor"))+len(c.PublicOf("")) > 0 {
+		t.Errorf("public are %q", got)
 	}
 	if c.PageOf("vendor") != "vendors" || c.PageOf("open") != "" || c.PageOf("") != "" {
 		t.Error("the pages are others")

@@ -8,12 +8,12 @@ import (
 	"github.com/tocsin/tocsin/internal/lifecycle"
 )
 
-// maxAlertsBytes bounds a notification of Alertmanager. It is larger than an
+// maxAlertsBytes bounds a notification of Alertmanager or Grafana. It is larger than an
 // event, since a bad outage makes a large group, and no part of it gets far.
 const maxAlertsBytes = 10 << 20
 
 // postAlerts takes a notification of Alertmanager, which gives up on a 429 and tries
-// again on a 503.
+// again on a 503, or of Grafana, which tries again in any case.
 func (g *gateway) postAlerts(w http.ResponseWriter, r *http.Request) error {
 	return g.takeReports(w, r, sourceAlerts, maxAlertsBytes, g.Alerts)
 }
@@ -23,6 +23,8 @@ type reported struct {
 	Incidents []*receipt `json:"incidents"`
 	// HeldBack counts the firing signals that nobody is told of.
 	HeldBack int `json:"held_back,omitempty"`
+	// Test says that the sender only tries whether it is heard.
+	Test bool `json:"test,omitempty"`
 }
 
 // takeReports takes a body that read turns into reports. One that is the same as the
@@ -41,6 +43,9 @@ func (g *gateway) takeReports(w http.ResponseWriter, r *http.Request, source str
 	if err != nil {
 		g.Meter.EventRefused(source, "invalid")
 		return err
+	}
+	if len(reports) == 0 {
+		return writeJSON(w, http.StatusAccepted, reported{Incidents: []*receipt{}, Test: true})
 	}
 	answers, err := g.report(r.Context(), source, digest, reports)
 	if err != nil {

@@ -139,6 +139,24 @@ func TestNothingInternalLeaves(t *testing.T) {
 	}
 }
 
+// TestATestOfAContactPoint has Grafana's button answered, and nobody told; the next
+// alert, which is none, is.
+func TestATestOfAContactPoint(t *testing.T) {
+	f := start(t)
+	const body = `{"version":"1","groupKey":"tocsin-57c6d9296de2ad39-1795237200","orgId":1,"alerts":[{"status":"firing","startsAt":"2026-11-21T04:50:00Z",
+		"labels":{"alertname":"TestAlert","component":"a","severity":"critical"},"values":null,"fingerprint":"57c6d9296de2ad39"}]}`
+	if a := f.post("/v1/alerts", body).want(202); a["test"] != true || len(a["incidents"].([]any)) != 0 || a["held_back"] != nil {
+		t.Errorf("the test is answered with %v", a)
+	}
+	alert := strings.Replace(body, "tocsin-57c6d9296de2ad39-1795237200", "{}:{}", 1)
+	if a := f.post("/v1/alerts", alert).want(202); a["test"] != nil || len(a["incidents"].([]any)) != 1 {
+		t.Errorf("an alert is answered with %v", a)
+	}
+	if e := f.taken(1)[0]; !strings.Contains(string(e.Body), `"incident_id":"am-cc9772a1ec90"`) {
+		t.Errorf("the event is %s", e.Body)
+	}
+}
+
 // down is a lifecycle whose store is in trouble.
 type down struct{ err error }
 

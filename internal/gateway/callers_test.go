@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"strings"
 	"sync"
@@ -155,6 +156,47 @@ func TestRetryAfterTrouble(t *testing.T) {
 	f.sign("{", now)
 	f.post("/v1/incidents", "{").wantProblem(400, "event")
 	f.post("/v1/incidents", "{").wantProblem(400, "event")
+}
+
+// TestWhatWasTakenOutlivesARestart: the store has a signed request before its sender has
+// the answer, and another process refuses it.
+func TestWhatWasTakenOutlivesARestart(t *testing.T) {
+	var guards []*caller.Guard
+	f := start(t, func(f *fixture) {
+		for range 2 {
+			guard, err := caller.New(caller.Options{
+				Memory: f.store, Clock: func() time.Time { return now }, Log: f.deps.Log,
+				Sources: []caller.Source{{Name: "grafana", Routes: []string{caller.Alerts}, Signature: caller.Signature{
+					Form: caller.Grafana, Secrets: []string{hmacKey}, TimestampHeader: "X-Time"}}},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			guards = append(guards, guard)
+		}
+		f.deps.Callers = guards[0]
+	})
+	f.sign(notice, now)
+	f.post("/v1/alerts", notice).want(202)
+	if err := guards[1].Recall(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	f.deps.Callers = guards[1]
+	after := New(f.deps, f.opt)
+	for _, tc := range []struct {
+		at   time.Time
+		want int
+	}{{now, 401}, {now.Add(time.Second), 202}} {
+		f.sign(notice, tc.at)
+		r := httptest.NewRequest(http.MethodPost, "http://localhost/v1/alerts", strings.NewReader(notice))
+		r.Header = f.header.Clone()
+		r.Header.Set("Content-Type", "application/json")
+		w := httptest.NewRecorder()
+		after.ServeHTTP(w, r)
+		if w.Code != tc.want {
+			t.Errorf("signed at %s it is answered %d %s, want %d", tc.at, w.Code, w.Body, tc.want)
+		}
+	}
 }
 
 type offered func(e *queue.Event) error

@@ -17,11 +17,12 @@
 // Routes:
 //
 //	POST   /v1/incidents                      an event or CloudEvents (up to 1 MiB) → 202 and a receipt, 207 for a batch
-//	POST   /v1/alerts, /v1/update             an Alertmanager v4 webhook (up to 10 MiB) → 202 and receipts
+//	POST   /v1/alerts, /v1/update             a webhook of Alertmanager v4 or Grafana (up to 10 MiB) → 202 and receipts
 //	POST   /v2/enqueue                        an event of PagerDuty's Events API v2 (up to 512 KiB) → 202, as PagerDuty answers
 //	POST   /v1/sources/{name}                 what that source sends (up to 1 MiB) → 202 and receipts
 //	POST   /v1/probes                         results of probes (up to 1 MiB) → 202 and how many counted
 //	GET    /v1/probes                         the health of every service
+//	DELETE /v1/probes/{service}               ends the watch over a service, and its incident → 204
 //	GET    /v1/incidents                      ?page= &status= &limit= &cursor=, newest first
 //	GET    /v1/incidents/{id}                 ?page=; updates and their progress
 //	GET    /v1/incidents/{id}/deliveries      ?page= &outcome= &target= &sequence= &limit= &cursor=, the ledger

@@ -46,6 +46,9 @@ type Probes interface {
 	Take(body []byte) (accepted, ignored int, err error)
 	// Services are all that were probed, by name.
 	Services() []probe.Seen
+	// Forget ends the watch over one, and what is told of it; the answer names its
+	// incident. The error wraps [store.ErrNotFound] where there is none.
+	Forget(ctx context.Context, service string, audit ...store.AuditEntry) (lifecycle.Answer, error)
 }
 
 // Targets keeps targets, as [store.Targets] says.
@@ -96,16 +99,20 @@ type Meter interface {
 	EventRefused(source, reason string)
 }
 
-// Deps are what the gateway works with; all but Callers, PageOf and Own are needed.
+// Deps are what the gateway works with; all but Callers, PageOf, PublicOf and Own are
+// needed.
 type Deps struct {
 	Intake    Intake
 	Lifecycle Lifecycle
-	// Alerts reads a notification of Alertmanager; its error is an
-	// [*incident.Invalid].
+	// Alerts reads a notification of Alertmanager or Grafana, without reports where
+	// that is only a test; its error is an [*incident.Invalid].
 	Alerts func(body []byte) ([]*lifecycle.Report, error)
 	// PageOf returns the page of what a source sends that names none itself; it is
 	// asked for "" where the sender is no source.
 	PageOf func(source string) string
+	// PublicOf returns the names of those custom_details of a source's events for
+	// PagerDuty that everyone may know; it is asked as PageOf is.
+	PublicOf func(source string) []string
 	// Own are the sources that have a route of their own, by their names.
 	Own     map[string]senders.Own
 	Probes  Probes
@@ -198,6 +205,9 @@ func New(deps Deps, opt Options) *Handler {
 	if deps.PageOf == nil {
 		deps.PageOf = func(string) string { return "" }
 	}
+	if deps.PublicOf == nil {
+		deps.PublicOf = func(string) []string { return nil }
+	}
 	if deps.Callers == nil {
 		deps.Callers, _ = caller.New(caller.Options{}) // only a source can be at fault
 	}
@@ -273,6 +283,7 @@ func (g *gateway) routes() []route {
 		{path: "/v1/orders", methods: post(g.postOrder)},
 		{path: "/v1/audit", methods: get(g.getAudit)},
 		{path: "/v1/probes", methods: map[string]handler{"POST": g.postProbes, "GET": g.listServices}, intake: probes},
+		{path: "/v1/probes/{service}", methods: map[string]handler{"DELETE": g.forgetService}},
 		{path: "/v1/incidents/{id}", methods: get(g.getIncident)},
 		{path: "/v1/incidents/{id}/pending", methods: get(g.getPending)},
 		{path: "/v1/incidents/{id}/deliveries", methods: get(g.listDeliveries)},

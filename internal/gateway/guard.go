@@ -59,20 +59,28 @@ func (g *gateway) safe(next http.Handler) http.Handler {
 type trackedWriter struct {
 	http.ResponseWriter
 	status int
+	// begins is called before the answer is, once; nil for nobody.
+	begins func(status int)
 }
 
 func (t *trackedWriter) WriteHeader(status int) {
-	if t.status == 0 {
-		t.status = status
-	}
+	t.begin(status)
 	t.ResponseWriter.WriteHeader(status)
 }
 
 func (t *trackedWriter) Write(p []byte) (int, error) {
-	if t.status == 0 {
-		t.status = http.StatusOK
-	}
+	t.begin(http.StatusOK)
 	return t.ResponseWriter.Write(p)
+}
+
+func (t *trackedWriter) begin(status int) {
+	if t.status != 0 {
+		return
+	}
+	t.status = status
+	if t.begins != nil {
+		t.begins(status)
+	}
 }
 
 // Unwrap is for http.ResponseController.
@@ -195,8 +203,12 @@ func (g *gateway) admit(in intake, next http.Handler, w http.ResponseWriter, r *
 	if admitted.Read {
 		r.Body = &heldBody{content: admitted.Body}
 	}
-	tracked := &trackedWriter{ResponseWriter: w}
-	defer func() { admitted.Answered(tracked.status) }()
+	tracked := &trackedWriter{ResponseWriter: w, begins: func(status int) { admitted.Answered(r.Context(), status) }}
+	defer func() {
+		if tracked.status == 0 {
+			admitted.Answered(r.Context(), 0)
+		}
+	}()
 	next.ServeHTTP(tracked, calledBy(r, "source "+admitted.Source))
 	return nil
 }

@@ -1,10 +1,13 @@
 package gateway
 
 import (
+	"context"
+	"fmt"
 	"net/http"
 	"time"
 
 	"github.com/tocsin/tocsin/internal/probe"
+	"github.com/tocsin/tocsin/internal/store"
 )
 
 // folded is the answer to results of probes.
@@ -45,4 +48,17 @@ func (g *gateway) listServices(w http.ResponseWriter, _ *http.Request) error {
 	return writeJSON(w, http.StatusOK, struct {
 		Items []seenService `json:"items"`
 	}{items})
+}
+
+// forgetService ends the watch over a service that is no longer to be probed.
+func (g *gateway) forgetService(w http.ResponseWriter, r *http.Request) error {
+	service := r.PathValue("service")
+	ctx, cancel := context.WithTimeout(r.Context(), g.opt.OfferTimeout)
+	defer cancel()
+	if _, err := g.Probes.Forget(ctx, service, store.AuditEntry{At: g.opt.Clock(), Source: store.SourceControl, Actor: callerOf(r),
+		Action: "forgotten", Cause: fmt.Sprintf("an operator: the service %q is no longer watched", service)}); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
 }

@@ -48,6 +48,47 @@ func TestResultsOfProbes(t *testing.T) {
 	}
 }
 
+// TestForgettingAService: it is listed no more, its incident ends, and the audit log
+// says who did it.
+func TestForgettingAService(t *testing.T) {
+	f := start(t, withTokens)
+	f.header.Set("Authorization", "Bearer "+f.opt.Tokens[0])
+	const name = "eu/api v1" // as a name may be
+	failing := strings.Replace(fmt.Sprintf(probed, false), `"api"`, `"`+name+`"`, 1)
+	f.post("/v1/probes", "["+failing+","+failing+","+failing+","+fmt.Sprintf(probed, true)+"]").want(202)
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_ = f.watch.Run(ctx) // nil
+	}()
+	if told := f.accept(1)[0]; told.Plan == nil || told.Plan.IncidentID != "probe-"+name {
+		t.Errorf("told is %+v", told)
+	}
+	cancel()
+	<-ended
+	f.later.Store(int64(time.Minute))
+	remove := func(path string) answer { return f.send("DELETE", path, "", nil) }
+	remove("/v1/probes/eu%2Fapi%20v1").want(204)
+	if e := f.taken(1)[0]; !strings.Contains(string(e.Body), `"status":"resolved"`) || !strings.Contains(string(e.Body), "It is no longer watched.") {
+		t.Errorf("the end is told as %s", e.Body)
+	}
+	if items := f.get("/v1/probes").want(200)["items"].([]any); len(items) != 1 {
+		t.Errorf("there are %v", items)
+	}
+	remove("/v1/probes/eu%2Fapi%20v1").wantProblem(404, "")
+	remove("/v1/probes/ap").wantProblem(404, "")
+	remove("/v1/probes").wantProblem(405, "")
+	f.get("/v1/probes/api").wantProblem(405, "")
+	audit := string(f.get("/v1/audit").body)
+	if strings.Count(audit, `"action":"forgotten"`) != 1 || !strings.Contains(audit, `"incident_id":"probe-eu/api v1"`) ||
+		!strings.Contains(audit, `"actor":"token 1","action":"forgotten"`) {
+		t.Errorf("the audit log is %s", audit)
+	}
+	f.header.Del("Authorization")
+	remove("/v1/probes/api").wantProblem(401, "")
+}
+
 func TestProbesAreRefused(t *testing.T) {
 	f := start(t)
 	good := fmt.Sprintf(probed, true)

@@ -22,9 +22,12 @@ func (g *gateway) getProfile(w http.ResponseWriter, r *http.Request) error {
 	if !slices.Contains(profiles, name) {
 		return refuse(http.StatusNotFound, "there are the profiles "+strings.Join(profiles, ", "))
 	}
-	seconds := r.URL.Query().Get("seconds")
+	seconds, collect := r.URL.Query().Get("seconds"), r.URL.Query().Get("gc")
 	if n, err := strconv.Atoi(seconds); seconds != "" && (name != "cpu" || err != nil || n < 1 || n > maxProfile) {
 		return refuseField("seconds", "goes with the profile cpu, and is a number from 1 to "+strconv.Itoa(maxProfile))
+	}
+	if collect != "" && (name != "heap" || collect != "1") {
+		return refuseField("gc", "goes with the profile heap, and is 1")
 	}
 	r.URL.RawQuery = "seconds=" + seconds // debug= would change the format
 	if name == "cpu" {
@@ -32,6 +35,9 @@ func (g *gateway) getProfile(w http.ResponseWriter, r *http.Request) error {
 		return nil
 	}
 	r.URL.RawQuery = ""
+	if collect != "" {
+		r.URL.RawQuery = "gc=1" // without it the heap is that of the last collection
+	}
 	pprof.Handler(name).ServeHTTP(w, r)
 	return nil
 }

@@ -37,6 +37,7 @@ func (g *gateway) postPagerDuty(w http.ResponseWriter, r *http.Request) error {
 		if e.DedupKey == "" {
 			e.DedupKey = rand.Text()
 		}
+		e.Publish(g.PublicOf(source))
 		reports, err = e.Reports(source, g.PageOf(source))
 	}
 	if err != nil {

@@ -69,7 +69,9 @@ type Said struct {
 	Components []string            `json:"components"`
 	Visibility incident.Visibility `json:"visibility"`
 	Title      string              `json:"title,omitempty"`
-	At         time.Time           `json:"at"`
+	// PublicDetails are told again when it is over, as title and components are.
+	PublicDetails map[string]string `json:"public_details,omitempty"`
+	At            time.Time         `json:"at"`
 }
 
 // NewCase is a case of which nothing is known yet.

@@ -66,7 +66,7 @@ func TestTextsAreBounded(t *testing.T) {
 	var all []Signal
 	for i := range 40 {
 		s := firingSignal(i)
-		s.Title, s.Message = "a\nb\u0000"+long, fmt.Sprint(i, long)
+		s.Title, s.Message = "a\nb\u2028\u0000"+long, fmt.Sprint(i, long)
 		s.Details = json.RawMessage(fmt.Sprintf(`{"n":%d,"x":%q}`, i, strings.Repeat("x", 3000)))
 		for l := range 3 {
 			s.Links = append(s.Links, incident.Link{URL: fmt.Sprintf("https://example.com/%d/%d", i, l)})

@@ -7,7 +7,7 @@
 // No two updates in a row say the same; none but the first comes within the window
 // after the one before. Who heard of an incident hears its end. What leaves is what
 // package incident calls public, put together field by field: a sender's labels are
-// not among them.
+// not among them, but for those that the operator made public details.
 //
 // Words: a signal is one thing that a sender says is wrong, or no longer; signals
 // of one group make one incident. A case is what is known of one (page, group), for

@@ -17,8 +17,8 @@ import (
 // updates are ordered as they arrive.
 const maxSkew = time.Minute
 
-// content is what makes an update news. Texts alone don't: those of monitors hold
-// figures that always move.
+// content is what makes an update news. Texts and details alone don't: those of
+// monitors hold figures that always move.
 type content struct {
 	impact     incident.Impact
 	components []string
@@ -52,7 +52,7 @@ func (c *Case) content() content {
 func (s *step) say(action Action, status incident.Status, is content, cause string) {
 	e := &incident.Event{
 		Page: s.Page, IncidentID: s.incidentID(), Status: status, Impact: is.impact, AffectedComponents: is.components,
-		StartedAt: s.StartedAt, Visibility: is.visibility, Title: s.Said.Title,
+		StartedAt: s.StartedAt, Visibility: is.visibility, Title: s.Said.Title, PublicDetails: s.Said.PublicDetails,
 	}
 	switch status {
 	case incident.Resolved:
@@ -76,7 +76,7 @@ func (s *step) say(action Action, status incident.Status, is content, cause stri
 	e.UpdateID = updateID(e, number)
 	s.Said = Said{
 		IncidentID: e.IncidentID, UpdateID: e.UpdateID, Number: number, Status: status, Impact: is.impact,
-		Components: is.components, Visibility: is.visibility, Title: e.Title, At: at,
+		Components: is.components, Visibility: is.visibility, Title: e.Title, PublicDetails: e.PublicDetails, At: at,
 	}
 	s.decisions = append(s.decisions, Decision{Action: action, Cause: cause, Number: number, Event: e})
 }
@@ -100,7 +100,7 @@ func (s *step) describe(e *incident.Event) {
 			details = append(details, t.Details)
 		}
 	}
-	e.Message = messages(telling)
+	e.Message, e.PublicDetails = messages(telling), publicOf(telling)
 	if len(details) > 0 {
 		// Each was valid by itself, so that together they are.
 		e.Details, _ = json.Marshal(map[string]any{"signals": details})

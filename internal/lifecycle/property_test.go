@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -132,6 +133,9 @@ func drawSignal(t *rapid.T, now time.Time) Signal {
 		Impact:    rapid.SampledFrom([]incident.Impact{"none", "minor", "major", "critical", "maintenance"}).Draw(t, "impact"),
 		Mark:      rapid.SampledFrom([]Mark{"", "", "", MarkPublic, MarkPrivate, MarkNone}).Draw(t, "mark"),
 		StartedAt: now.Add(time.Duration(rapid.IntRange(-100, 20).Draw(t, "began")) * time.Second)}
+	if rapid.Bool().Draw(t, "with details") {
+		s.PublicDetails = map[string]string{"code": "of " + key + " " + string(s.Mark), "n": rapid.SampledFrom([]string{"1", "2"}).Draw(t, "n")}
+	}
 	if rapid.Bool().Draw(t, "known place") {
 		s.Components = []string{rapid.SampledFrom([]string{"x", "y", "z"}).Draw(t, "component")}
 	}
@@ -153,6 +157,9 @@ func check(t *rapid.T, rules Rules, told []Decision, d Decision, now time.Time) 
 	e := d.Event
 	if err := e.Validate(); err != nil {
 		t.Fatalf("%s: %v", d.Action, err)
+	}
+	if e.Visibility == incident.Public && strings.Contains(e.PublicDetails["code"], string(MarkPrivate)) || strings.Contains(e.PublicDetails["code"], string(MarkNone)) {
+		t.Fatalf("%s tells a %s audience %v", d.Action, e.Visibility, e.PublicDetails)
 	}
 	if e.UpdatedAt.Before(now) || e.UpdatedAt.After(now.Add(time.Second)) {
 		t.Fatalf("%s at %s is dated %s", d.Action, now, e.UpdatedAt)

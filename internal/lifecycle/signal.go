@@ -66,6 +66,8 @@ type Signal struct {
 	Title   string          `json:"title,omitempty"`
 	Message string          `json:"message,omitempty"`
 	Links   []incident.Link `json:"links,omitempty"`
+	// PublicDetails are for whoever hears of the signal, as package incident has them.
+	PublicDetails map[string]string `json:"public_details,omitempty"`
 	// Details are for private audiences: any JSON. Those of a few signals are kept.
 	Details json.RawMessage `json:"details,omitempty"`
 }
@@ -101,7 +103,8 @@ type Answer struct {
 
 // Check makes r fit to be stepped with: it trims names and cuts texts. What can't be
 // made fit is an [*incident.Invalid], whose field is one of an event: page,
-// incident_id, affected_components, impact, visibility, started_at or links.
+// incident_id, affected_components, impact, visibility, started_at, links or
+// public_details.
 func (r *Report) Check() error {
 	probe := incident.Event{
 		Page: r.Page, IncidentID: r.Group, Status: incident.Investigating, Impact: incident.ImpactNone,
@@ -152,6 +155,10 @@ func (s *Signal) check(clean map[string]string) error {
 	}
 	s.Title = fit(s.Title, maxTitle, "")
 	s.Message = fit(s.Message, maxMessages, "\n\t")
+	var err error
+	if s.PublicDetails, err = checkPublic(s.PublicDetails); err != nil {
+		return err
+	}
 	if len(s.Links) > 0 {
 		probe := incident.Event{
 			IncidentID: "i", Status: incident.Investigating, Impact: incident.ImpactNone,
@@ -169,14 +176,16 @@ func (s *Signal) check(clean map[string]string) error {
 }
 
 // fit makes a text fit for an event: in at most so many bytes and without control
-// characters but those to keep. A notice is worth more than its tail.
+// characters but those to keep; where none is, it is one line. A notice is worth more
+// than its tail.
 func fit(text string, most int, keep string) string {
-	bad := func(r rune) bool {
-		return unicode.IsControl(r) && !strings.ContainsRune(keep, r) || r == unicode.ReplacementChar
+	breaks := func(r rune) bool {
+		return unicode.IsControl(r) && !strings.ContainsRune(keep, r) || keep == "" && (r == '\u2028' || r == '\u2029')
 	}
+	bad := func(r rune) bool { return breaks(r) || r == unicode.ReplacementChar }
 	if strings.ContainsFunc(text, bad) {
 		text = strings.Map(func(r rune) rune {
-			if unicode.IsControl(r) && !strings.ContainsRune(keep, r) {
+			if breaks(r) {
 				return ' '
 			}
 			return r
@@ -197,7 +206,7 @@ func bound(firing []Signal) (kept []Signal, crowded bool) {
 		firing = slices.Clip(firing[:MaxSignals])
 	}
 	said := make(map[string]bool)
-	titles, text, links, detailed, details := 0, 0, 0, 0, 0
+	titles, text, links, public, detailed, details := 0, 0, 0, 0, 0, 0
 	for i := range firing {
 		s := &firing[i]
 		if titles += len(s.Title); titles > maxTitles {
@@ -211,6 +220,9 @@ func bound(firing []Signal) (kept []Signal, crowded bool) {
 		}
 		if links += len(s.Links); links > maxLinks {
 			s.Links = nil
+		}
+		if public += publicSize(s.PublicDetails); public > maxPublic {
+			s.PublicDetails = nil
 		}
 		if len(s.Details) > 0 {
 			detailed++

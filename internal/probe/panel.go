@@ -210,6 +210,22 @@ func (p *Panel) Again(names []string) {
 	}
 }
 
+// Knows says whether a service is watched.
+func (p *Panel) Knows(service string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.services[service] != nil
+}
+
+// Forget has a service be one that nobody probed, its change that waits included.
+func (p *Panel) Forget(service string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.services, service)
+	delete(p.waiting, service)
+	p.unsaved[service] = struct{}{}
+}
+
 // Count counts the services, by health.
 func (p *Panel) Count() map[Health]int {
 	p.mu.Lock()

@@ -16,6 +16,7 @@ const Source = "probes"
 
 const (
 	groupPrefix = "probe-"
+	signalKey   = "health" // a service has one
 	// maxGroupName is what a group may have of a service's name: a longer name is told
 	// by its hash.
 	maxGroupName = 90
@@ -34,7 +35,7 @@ func groupOf(service string) string {
 // has names of locations, and so is for private audiences.
 func reportOf(c probe.Change, page string) *lifecycle.Report {
 	s := lifecycle.Signal{
-		Key: "health", Firing: c.To != probe.Operational, Components: []string{c.Service},
+		Key: signalKey, Firing: c.To != probe.Operational, Components: []string{c.Service},
 		StartedAt: c.Began, Title: fmt.Sprintf("%s is %s", c.Service, c.To),
 	}
 	switch c.To {

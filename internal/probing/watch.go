@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/tocsin/tocsin/internal/lifecycle"
@@ -54,8 +53,8 @@ type Watch struct {
 	opt       Options
 	panel     *probe.Panel
 
-	mu      sync.Mutex // one round at a time
-	failing bool       // the last one failed
+	turn    chan struct{} // a token: one round at a time, or one service that is forgotten
+	failing bool          // the last round failed
 }
 
 // New returns a watch with the health that was saved last. Its Run has to run beside
@@ -75,7 +74,7 @@ func New(ctx context.Context, s store.Probes, l Lifecycle, opt Options) (*Watch,
 	if err != nil {
 		return nil, err
 	}
-	return &Watch{store: s, lifecycle: l, opt: opt, panel: panel}, nil
+	return &Watch{store: s, lifecycle: l, opt: opt, panel: panel, turn: make(chan struct{}, 1)}, nil
 }
 
 // Take folds the results in a body of JSON and returns how many counted, and how many
@@ -152,8 +151,10 @@ func (w *Watch) note(ctx context.Context, err error) {
 // round saves services with the changes that wait and then reports these, so that a
 // crash after the report finds that there was something to report.
 func (w *Watch) round(ctx context.Context) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+	if err := w.begin(ctx); err != nil {
+		return err
+	}
+	defer w.end()
 	w.panel.Tick(w.opt.Clock())
 	waiting := w.panel.Waiting()
 	if err := w.save(ctx); err != nil {
@@ -166,6 +167,18 @@ func (w *Watch) round(ctx context.Context) error {
 	}
 	return nil
 }
+
+// begin waits for the turn, and end gives it to the next.
+func (w *Watch) begin(ctx context.Context) error {
+	select {
+	case w.turn <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (w *Watch) end() { <-w.turn }
 
 func (w *Watch) save(ctx context.Context) error {
 	names := w.panel.Changed()

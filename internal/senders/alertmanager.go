@@ -15,13 +15,20 @@ import (
 	"github.com/tocsin/tocsin/internal/lifecycle"
 )
 
-// SourceAlerts is the source of what Alertmanager sends.
+// SourceAlerts is the source of what Alertmanager and Grafana send.
 const SourceAlerts = "alerts"
 
 // maxPages is how many pages one notification may concern: each is a case of its own.
 const maxPages = 100
 
-// Alertmanager reads what Prometheus' Alertmanager sends to webhooks, version 4. It
+// The versions of the body.
+const (
+	ofAlertmanager = "4"
+	ofGrafana      = "1"
+)
+
+// Alertmanager reads what Prometheus' Alertmanager sends to webhooks, version 4, and
+// what Grafana does, whose alerting is made of it: version 1, with some more fields. It
 // is safe for concurrent use.
 type Alertmanager struct {
 	m     AlertMapping
@@ -40,6 +47,9 @@ func NewAlertmanager(m AlertMapping) (*Alertmanager, error) {
 				return nil, &incident.Invalid{Field: labels.field, Reason: "must have names of labels"}
 			}
 		}
+	}
+	if err := checkPublic(m.Public); err != nil {
+		return nil, err
 	}
 	probe := lifecycle.Report{Group: groupOf(m.Prefix, "")}
 	if err := probe.Check(); err != nil || strings.TrimSpace(m.Prefix) == "" || len(m.Prefix) > 40 {
@@ -74,8 +84,9 @@ type alert struct {
 }
 
 // Reports reads a notification: one report for each page that its alerts concern.
-// Without truncated alerts each has the whole of the group. What it refuses is an
-// [*incident.Invalid].
+// Without truncated alerts each has the whole of the group. There are none of what
+// Grafana sends to have a contact point tested: nobody ever says that it ended. What
+// it refuses is an [*incident.Invalid].
 func (a *Alertmanager) Reports(body []byte) ([]*lifecycle.Report, error) {
 	if err := incident.CheckJSON(body, "body"); err != nil {
 		return nil, err
@@ -86,6 +97,9 @@ func (a *Alertmanager) Reports(body []byte) ([]*lifecycle.Report, error) {
 	}
 	if err := n.check(); err != nil {
 		return nil, err
+	}
+	if n.test() {
+		return nil, nil
 	}
 	byPage := make(map[string]*lifecycle.Report)
 	var reports []*lifecycle.Report
@@ -138,6 +152,14 @@ func (a *Alertmanager) signal(n *notification, from *alert) lifecycle.Signal {
 	if c := n.label(from, a.m.Component); c != "" {
 		s.Components = []string{c}
 	}
+	for name, labels := range a.m.Public {
+		if value := n.label(from, labels); value != "" {
+			if s.PublicDetails == nil {
+				s.PublicDetails = make(map[string]string, len(a.m.Public))
+			}
+			s.PublicDetails[name] = value
+		}
+	}
 	if a.texts.title != nil || a.texts.message != nil {
 		of := &AlertText{
 			Status: from.Status, Labels: from.Labels, Annotations: from.Annotations, GroupLabels: n.GroupLabels,
@@ -173,13 +195,13 @@ func unreadable(err error) *incident.Invalid {
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok && wrong.Field != "" && len(wrong.Field) <= 64 {
 		field = wrong.Field
 	}
-	return &incident.Invalid{Field: field, Reason: "must be the JSON that Alertmanager sends to webhooks (version 4)"}
+	return &incident.Invalid{Field: field, Reason: "must be the JSON that Alertmanager (version 4) or Grafana (version 1) sends to webhooks"}
 }
 
 func (n *notification) check() error {
 	switch {
-	case n.Version != "4":
-		return &incident.Invalid{Field: "version", Reason: `must be "4", the webhook payload of Alertmanager`}
+	case n.Version != ofAlertmanager && n.Version != ofGrafana:
+		return &incident.Invalid{Field: "version", Reason: `must be "4", the webhook payload of Alertmanager, or "1", that of Grafana`}
 	case n.GroupKey == "":
 		return &incident.Invalid{Field: "groupKey", Reason: "is required; the incident is named after it"}
 	case len(n.Alerts) == 0:
@@ -195,6 +217,18 @@ func (n *notification) check() error {
 		}
 	}
 	return nil
+}
+
+// test says that the notification is one that Grafana makes up to have a contact point
+// tested: its labels and texts are whatever the tester likes, and in place of the key of
+// a group, which begins with the matchers of a route, it has the name of the contact
+// point, the fingerprint of its one alert and the Unix time.
+func (n *notification) test() bool {
+	if n.Version != ofGrafana || len(n.Alerts) != 1 || n.Alerts[0].Fingerprint == "" || strings.HasPrefix(n.GroupKey, "{") {
+		return false
+	}
+	_, since, found := strings.Cut(n.GroupKey, "-"+n.Alerts[0].Fingerprint+"-")
+	return found && since != "" && strings.Trim(since, "0123456789") == ""
 }
 
 // inAlerts names the part of an alert where a report's field is at fault.

@@ -79,6 +79,7 @@ func TestAlertsOfAnotherMapping(t *testing.T) {
 		m.Title = `{{ .Labels.app }} in {{ .GroupLabels.zone }}`
 		m.Message = `{{ if eq .Status "firing" }}{{ .Annotations.public }}{{ else }}Over since {{ .EndsAt.Format "15:04" }}.{{ end }}`
 		m.Prefix = "site-"
+		m.Public = map[string][]string{"endpoint": {"app", "job"}, "level": {"level"}, "none": {"nowhere"}}
 	})
 	r := one(t, a, `{"version":"4","groupKey":"k","groupLabels":{"zone":"b"},"commonLabels":{"site":"eu","level":"P1"},"alerts":[
 		{"status":"firing","labels":{"app":"shop","who":"Private"},"annotations":{"public":"Slow."},"startsAt":"2026-11-21T04:00:00Z"},
@@ -88,9 +89,12 @@ func TestAlertsOfAnotherMapping(t *testing.T) {
 	}
 	var got []string
 	for _, s := range r.Signals {
-		got = append(got, fmt.Sprintf("%v %s %v %s|%s|%s", s.Firing, s.Mark, s.Components, s.Impact, s.Title, s.Message))
+		got = append(got, fmt.Sprintf("%v %s %v %s|%s|%s|%v", s.Firing, s.Mark, s.Components, s.Impact, s.Title, s.Message, s.PublicDetails))
 	}
-	want := []string{"true private [shop] critical|shop in b|Slow.", "false  [cart] none|in b|Over since 04:30."}
+	want := []string{
+		"true private [shop] critical|shop in b|Slow.|map[endpoint:shop level:P1]",
+		"false  [cart] none|in b|Over since 04:30.|map[endpoint:cart level:p2]",
+	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("the signals are\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
@@ -116,6 +120,16 @@ func TestFaultyMappings(t *testing.T) {
 		{func(m *AlertMapping) { m.Message = "{{ .Label }}" }, "message"},
 		{func(m *AlertMapping) { m.Page = []string{""} }, "page"},
 		{func(m *AlertMapping) { m.Prefix = "" }, "incident"},
+		{func(m *AlertMapping) { m.Public = map[string][]string{"code": nil} }, `public_details["code"]`},
+		{func(m *AlertMapping) { m.Public = map[string][]string{"code": {""}} }, `public_details["code"]`},
+		{func(m *AlertMapping) { m.Public = map[string][]string{"": {"a"}} }, `public_details[""]`},
+		{func(m *AlertMapping) { m.Public = map[string][]string{" code": {"a"}} }, `public_details[" code"]`},
+		{func(m *AlertMapping) {
+			m.Public = make(map[string][]string)
+			for i := range lifecycle.MaxPublicDetails + 1 {
+				m.Public[fmt.Sprint(i)] = []string{"a"}
+			}
+		}, "public_details"},
 		{func(m *AlertMapping) { m.Prefix = "a\nb" }, "incident"},
 		{func(m *AlertMapping) { m.Prefix = strings.Repeat("x", 41) }, "incident"},
 	} {
@@ -158,6 +172,9 @@ func TestRefusedAlerts(t *testing.T) {
 		{`{}`, "version"},
 		{`{"version":"3"}`, "version"},
 		{`{"version":4}`, "version"},
+		{`{"version":"1.0","groupKey":"k","alerts":[{"status":"firing","startsAt":"2026-11-21T05:00:00Z"}]}`, "version"},
+		{`{"version":"1","alerts":[{"status":"firing","startsAt":"2026-11-21T05:00:00Z"}]}`, "groupKey"},
+		{`{"version":"1","groupKey":"tocsin-57c6-1","alerts":[{"status":"ok","fingerprint":"57c6"}]}`, "alerts[0].status"},
 		{`{"version":"4","alerts":[]}`, "groupKey"},
 		{`{"version":"4","groupKey":"k","truncatedAlerts":-1,"alerts":[]}`, "truncatedAlerts"},
 		{`{"version":"4","groupKey":"k","alerts":[]}`, "alerts"},
@@ -182,11 +199,17 @@ func TestRefusedAlerts(t *testing.T) {
 
 func FuzzAlertmanager(f *testing.F) {
 	f.Add([]byte(firing))
+	for _, name := range []string{"firing", "resolved", "error", "test"} {
+		f.Add(sample(f, "grafana/"+name+".json"))
+	}
 	f.Add([]byte(`{"version":"4","groupKey":"k","alerts":[{"status":"firing","startsAt":"2026-11-21T05:00:00Z"}]}`))
 	f.Add([]byte(`{"version":"4","groupKey":"k","groupKey":"l","alerts":[{"status":"resolved","status":"firing","startsAt":"2999-11-21T05:00:00Z","labels":{"a":"b","a":"c"}}]}`))
 	f.Add([]byte("{\"version\":\"4\",\"groupKey\":\"\xff\",\"commonAnnotations\":{\"summary\":\"\\u202e\\u0000\\u2028\"},\"commonLabels\":{\"severity\":\"critical\"},\"alerts\":[{\"status\":\"firing\",\"startsAt\":\"1970-01-01T00:00:00Z\"}]}"))
 	now := time.Date(2026, 11, 21, 5, 0, 0, 0, time.UTC)
-	a := reader(f, func(m *AlertMapping) { m.Title = `{{ .Labels.a }}{{ .Annotations.summary }}` })
+	a := reader(f, func(m *AlertMapping) {
+		m.Title = `{{ .Labels.a }}{{ .Annotations.summary }}`
+		m.Public = map[string][]string{"code": {"a", "severity"}, "instance": {"instance"}}
+	})
 	f.Fuzz(func(t *testing.T, body []byte) {
 		reports, err := a.Reports(body)
 		if err != nil {

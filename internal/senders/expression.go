@@ -265,6 +265,49 @@ func (r *reckoning) texts(e *expression) ([]string, error) {
 	return list, nil
 }
 
+// pairs runs an expression that gives a map of names to strings or numbers; those that
+// are null are left out.
+func (r *reckoning) pairs(e *expression) (map[string]string, error) {
+	v, err := r.value(e)
+	if err != nil || v == nil {
+		return nil, err
+	}
+	bad := r.refuse(e, "must give a map of names to strings or numbers")
+	given, ok := named(v)
+	if !ok {
+		return nil, bad
+	}
+	texts := make(map[string]string, len(given))
+	for name, value := range given {
+		if value == nil {
+			continue
+		}
+		if texts[name], ok = plainText(value); !ok {
+			return nil, bad
+		}
+	}
+	return texts, nil
+}
+
+// named is a map of CEL as one of Go, if its keys are strings.
+func named(v any) (map[string]any, bool) {
+	switch v := v.(type) {
+	case map[string]any:
+		return v, true
+	case map[ref.Val]ref.Val:
+		given := make(map[string]any, len(v))
+		for key, value := range v {
+			name, ok := key.Value().(string)
+			if !ok {
+				return nil, false
+			}
+			given[name] = plain(value)
+		}
+		return given, true
+	}
+	return nil, false
+}
+
 // elements are those of a list, or v alone, or none for nil.
 func elements(v any) []any {
 	switch v := v.(type) {

@@ -43,6 +43,8 @@ type Expressions struct {
 	// Impact and Visibility give words of package incident; Visibility may be none.
 	Impact, Visibility string
 	Title, Message     string
+	// PublicDetails gives a map of names to strings or numbers.
+	PublicDetails string
 	// StartedAt gives a time; that of the first report, if not given.
 	StartedAt string
 }
@@ -51,7 +53,7 @@ type Expressions struct {
 type Mapping struct {
 	page string
 
-	each, pageOf, group, key, firing, component, impact, visibility, title, message, startedAt *expression
+	each, pageOf, group, key, firing, component, impact, visibility, title, message, public, startedAt *expression
 }
 
 // NewMapping compiles expressions and checks their types. An [*incident.Invalid] names
@@ -81,6 +83,7 @@ func NewMapping(x Expressions, page string) (*Mapping, error) {
 		{&m.visibility, "visibility", x.Visibility, false, []*cel.Type{cel.StringType}},
 		{&m.title, "title", x.Title, false, []*cel.Type{cel.StringType}},
 		{&m.message, "message", x.Message, false, []*cel.Type{cel.StringType}},
+		{&m.public, "public_details", x.PublicDetails, false, []*cel.Type{cel.MapType(cel.StringType, cel.DynType)}},
 		{&m.startedAt, "started_at", x.StartedAt, false, []*cel.Type{cel.TimestampType, cel.StringType, cel.IntType, cel.DoubleType}},
 	} {
 		if e.text == "" {
@@ -164,7 +167,7 @@ func (m *Mapping) items(r *reckoning) ([]any, error) {
 func (m *Mapping) report(r *reckoning) (*lifecycle.Report, error) {
 	report := &lifecycle.Report{Source: SourceMapping}
 	s := lifecycle.Signal{StartedAt: later}
-	var errs [10]error
+	var errs [11]error
 	var impact, mark string
 	report.Page, errs[0] = r.text(m.pageOf)
 	report.Group, errs[1] = r.text(m.group)
@@ -177,6 +180,7 @@ func (m *Mapping) report(r *reckoning) (*lifecycle.Report, error) {
 	s.Message, errs[8] = r.text(m.message)
 	started, err := r.when(m.startedAt)
 	errs[9] = err
+	s.PublicDetails, errs[10] = r.pairs(m.public)
 	for _, err := range errs {
 		if err != nil {
 			return nil, err
@@ -206,6 +210,8 @@ func byExpression(r *reckoning, err error) error {
 		field = "group"
 	case strings.HasPrefix(field, "affected_components"):
 		field = "component"
+	case strings.HasPrefix(field, "public_details"):
+		field = "public_details" // the name may be of the body
 	}
 	return &incident.Invalid{Field: "mapping." + field, Reason: r.where + invalid.Reason}
 }

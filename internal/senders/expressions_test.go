@@ -56,6 +56,36 @@ func TestMapping(t *testing.T) {
 	}
 }
 
+// TestMappingOfPublicDetails has maps from the body, and maps that are made.
+func TestMappingOfPublicDetails(t *testing.T) {
+	for _, tc := range []struct{ expression, body, want string }{
+		{`body.facts`, `{"facts":{"code":"E-1","n":7,"half":0.5,"none":null}}`, "map[code:E-1 half:0.5 n:7]"},
+		{`{"code": body.code, ?"zone": body.?zone, ?"gone": body.?gone, "none": null}`, `{"code":42,"zone":"b"}`, "map[code:42 zone:b]"},
+		{`body.?facts`, `{}`, "map[]"},
+		{`{}`, `{}`, "map[]"},
+		{`{"code": body.code}`, `{"code":""}`, "map[]"},
+		{`{"code": body.code}`, `{"code":true}`, "mapping.public_details"},
+		{`{"code": body.code}`, `{"code":{"hush":1}}`, "mapping.public_details"},
+		{`{"code": body.code}`, `{}`, "mapping.public_details"},
+		{`body.facts`, `{"facts":"hush"}`, "mapping.public_details"},
+		{`body.facts`, `{"facts":["hush"]}`, "mapping.public_details"},
+		{`body.facts`, `{"facts":{"hu\nsh":"x"}}`, "mapping.public_details"},
+		{`{body.code: "x"}`, `{"code":1}`, "mapping.public_details"},
+	} {
+		x := Expressions{Group: `"g"`, Firing: "true", Impact: `"minor"`, PublicDetails: tc.expression}
+		reading, err := mapping(t, x).Read(t.Context(), []byte(tc.body))
+		got := ""
+		if invalid, ok := errors.AsType[*incident.Invalid](err); ok {
+			got = invalid.Field
+		} else if err == nil {
+			got = fmt.Sprint(reading.Reports[0].Signals[0].PublicDetails)
+		}
+		if got != tc.want || err != nil && strings.Contains(err.Error(), "hush") {
+			t.Errorf("%s of %s gives %s, %v; want %s", tc.expression, tc.body, got, err, tc.want)
+		}
+	}
+}
+
 func TestMappingOfEachItem(t *testing.T) {
 	got := reports(t, mapping(t, perAlert), sample(t, "mapping/grafana.json"))
 	want := []*lifecycle.Report{{Source: "mapping", Page: "shop", Group: "latency", Signals: []lifecycle.Signal{
@@ -96,6 +126,8 @@ func TestFaultyExpressions(t *testing.T) {
 		{func(x *Expressions) { x.Each = "body.a.size()" }, "each", "must give list(dyn), and gives int"},
 		{func(x *Expressions) { x.Component = "{}" }, "component", "must give string or list(dyn)"},
 		{func(x *Expressions) { x.StartedAt = "true" }, "started_at", "must give"},
+		{func(x *Expressions) { x.PublicDetails = `["a"]` }, "public_details", "must give map(string, dyn), and gives list(string)"},
+		{func(x *Expressions) { x.PublicDetails = `{1: "a"}` }, "public_details", "must give map(string, dyn)"},
 		{func(x *Expressions) { x.Message = `lowerAscii(1)` }, "message", "line 1, column 11"},
 		{func(x *Expressions) { x.Message = strings.Repeat("(", 1000) + "1" + strings.Repeat(")", 1000) }, "message", "is not an expression"},
 		{func(x *Expressions) { x.Message = `"` + strings.Repeat("x", maxExpression) + `"` }, "message", "at most 4096 bytes"},

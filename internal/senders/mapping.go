@@ -20,6 +20,9 @@ type AlertMapping struct {
 	// for all others.
 	Impact    map[string]incident.Impact
 	Otherwise incident.Impact
+	// Public are labels whose values everyone may know, by the names that they are
+	// told by.
+	Public map[string][]string
 	// Title and Message are templates of package text/template over an [AlertText];
 	// where one is "", or gives nothing, it is the annotation summary (or else the
 	// alert's name), and the annotation description.

@@ -30,6 +30,7 @@ type PagerDuty struct {
 
 	action  string
 	trouble lifecycle.Signal
+	custom  map[string]any // details, any of them
 }
 
 var pagerDutyImpact = map[string]incident.Impact{
@@ -54,6 +55,7 @@ func ReadPagerDuty(body []byte) (*PagerDuty, error) {
 	}
 	if e.action == "trigger" {
 		e.trouble = triggered(o)
+		e.custom, _ = o.object("payload").fields["custom_details"].(map[string]any)
 	}
 	return e, o.err()
 }
@@ -74,6 +76,21 @@ func triggered(o *object) lifecycle.Signal {
 		s.Components = []string{component}
 	}
 	return s
+}
+
+// Publish has everyone told of those of a trigger's custom_details that have these
+// names, as [CheckPublicName] wants them, and are strings or numbers.
+func (e *PagerDuty) Publish(names []string) {
+	for _, name := range names {
+		value, ok := plainText(e.custom[name])
+		if !ok {
+			continue
+		}
+		if e.trouble.PublicDetails == nil {
+			e.trouble.PublicDetails = make(map[string]string, len(names))
+		}
+		e.trouble.PublicDetails[name] = value
+	}
 }
 
 // Reports says what the event means on a page. source tells apart the senders whose

@@ -2,6 +2,7 @@ package senders
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -60,6 +61,32 @@ func TestPagerDuty(t *testing.T) {
 	}
 	if key := RoutingKey([]byte(`{"routing_key":"k","routing_key":"l"}`)); key != "" {
 		t.Errorf("a body with two keys has %q", key)
+	}
+}
+
+// TestPagerDutysCustomDetails tells those that are named, and no others.
+func TestPagerDutysCustomDetails(t *testing.T) {
+	read := func(custom string) string {
+		t.Helper()
+		body := strings.Replace(string(sample(t, "pagerduty/trigger.json")), `{"free space": "1%", "ping time": "1500ms", "load avg": 0.75}`, custom, 1)
+		e, err := ReadPagerDuty([]byte(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		e.Publish([]string{"code", "n", "list", "gone"})
+		reports, err := e.Reports("nagios", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprint(reports[0].Signals[0].PublicDetails)
+	}
+	for custom, want := range map[string]string{
+		`{"code":"E-1","n":0.75,"list":["x"],"host":"hush"}`: "map[code:E-1 n:0.75]",
+		`{}`: "map[]", `null`: "map[]", `"hush"`: "map[]", `["hush"]`: "map[]",
+	} {
+		if got := read(custom); got != want {
+			t.Errorf("of %s are told %s, not %s", custom, got, want)
+		}
 	}
 }
 

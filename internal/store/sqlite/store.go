@@ -52,6 +52,7 @@ var (
 	_ store.Cases       = (*Store)(nil)
 	_ store.Audit       = (*Store)(nil)
 	_ store.Probes      = (*Store)(nil)
+	_ store.Replays     = (*Store)(nil)
 )
 
 // New returns the store of an open database, which the caller closes after the

@@ -281,13 +281,16 @@ func testAuditAsked(k *kit) {
 	done := k.resend(asked(b.Incident))
 	_, _, err := k.Stop(k.ctx, b.Incident, after(3*hour), by("enough"))
 	k.must(err)
+	k.must(k.SaveServices(k.ctx, map[string][]byte{"api": nil},
+		store.AuditEntry{At: after(3 * hour), Page: "default", Source: store.SourceControl, Actor: "token 1", Action: "forgotten", Cause: "api"}))
 	k.reopen()
 	equal(k, "the log", k.acts(), `token 1 paused /: main
 token 1 resumed /: main
 token 1 paused default/: a target
 token 1 deleted default/: a target
 token 1 resent default/INC-1: an operator had sequence 1 sent again: resend `+fmt.Sprint(done.Key)+`
-token 1 stopped default/INC-1: enough`)
+token 1 stopped default/INC-1: enough
+token 1 forgotten default/: api`)
 }
 
 func testAuditRefused(k *kit) {

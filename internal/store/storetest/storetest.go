@@ -36,6 +36,7 @@ type Store interface {
 	store.Cases
 	store.Audit
 	store.Probes
+	store.Replays
 	feedStore
 }
 
@@ -63,6 +64,7 @@ func Run(t *testing.T, open Open) {
 		{"Settle", settleTests}, {"Retry", retryTests}, {"Sweep", sweepTests}, {"History", historyTests},
 		{"Feeds", feedTests}, {"Replies", replyTests}, {"Reroute", rerouteTests}, {"Callbacks", callbackTests},
 		{"Resends", resendTests}, {"Cases", caseTests}, {"Audit", auditTests}, {"Suspects", suspectTests}, {"Probes", probeTests},
+		{"Replays", replayTests},
 	} {
 		t.Run(part.name, func(t *testing.T) {
 			for _, c := range part.tests {
