@@ -69,7 +69,7 @@ func TestQueryPlans(t *testing.T) {
 		{"state of an incident", selectIncidentState, 2, []string{
 			"SEARCH i USING INDEX incidents_name (page=? AND incident_id=?)", "SEARCH u USING INDEX updates_sequence (incident=? AND sequence=?)"}},
 		{"forget taken", forgetTaken, 2, []string{
-			"SEARCH taken USING PRIMARY KEY (at=? AND source=? AND print=?)", "LIST SUBQUERY 1", "SEARCH taken USING PRIMARY KEY (at<?)"}},
+			"SEARCH taken USING PRIMARY KEY (at=? AND source=? AND print=?)", "LIST SUBQUERY 2", "SEARCH taken USING PRIMARY KEY (at<?)"}},
 		{"timeline", timeline, 3, []string{
 			"SEARCH updates USING INDEX updates_sequence (incident=? AND sequence<?)",
 			"SCALAR SUBQUERY 1", "SEARCH updates USING INDEX updates_sequence (incident=? AND sequence=?)"}},
