@@ -131,7 +131,7 @@ func (e *Engine) acceptSlice(ctx context.Context, events []*queue.Event) ([]queu
 		if id == "" {
 			id = q.UpdateID
 		}
-		arrivals = append(arrivals, &Arrival{Event: ev, UpdateID: id, ReceivedAt: q.ReceivedAt, Hash: ev.ContentHash()})
+		arrivals = append(arrivals, &Arrival{Event: ev, Sender: q.Sender, UpdateID: id, ReceivedAt: q.ReceivedAt, Hash: ev.ContentHash()})
 		where = append(where, i)
 	}
 	if len(arrivals) == 0 {

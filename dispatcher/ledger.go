@@ -101,13 +101,13 @@ type Ledger interface {
 	// claim or retry of them, their open rows suppressed. It says up to which
 	// sequence, and how many rows by channel. Updates accepted later go out
 	// as usual: whoever heard of the incident hears its end.
-	Stop(ctx context.Context, incident int64, now time.Time) (upTo int, closed map[string]int, err error)
+	Stop(ctx context.Context, incident int64, now time.Time, asked ...Asked) (upTo int, closed map[string]int, err error)
 
 	// Paused returns the providers that operators paused; "" stands for all.
 	Paused(ctx context.Context) ([]string, error)
 
 	// SetPaused begins or ends a pause.
-	SetPaused(ctx context.Context, provider string, paused bool) error
+	SetPaused(ctx context.Context, provider string, paused bool, asked ...Asked) error
 
 	// Backlog measures the ledger: rows waiting and due, and the age of the
 	// oldest due one. It is for metrics and may be approximate.
@@ -117,9 +117,21 @@ type Ledger interface {
 	ResendLedger
 }
 
+// Asked says who had something done by hand. Where it is given, it goes into the audit
+// log in the transaction that does it.
+type Asked struct {
+	// By is who, as in [Resend], and At when.
+	By string
+	At time.Time
+	// Cause is a sentence; it has no address.
+	Cause string
+}
+
 // Arrival is a valid event on its way into the ledger.
 type Arrival struct {
 	Event *incident.Event
+	// Sender is the producer, as [queue.Event] says; it is kept with the update.
+	Sender string
 	// UpdateID is the event's own or, without one, the intake's.
 	UpdateID   string
 	ReceivedAt time.Time

@@ -22,13 +22,13 @@ const pausedWait = 10 * time.Second
 
 // Pause stops sending to a provider, or to all for "", until Resume: also
 // across restarts.
-func (e *Engine) Pause(ctx context.Context, provider string) error {
-	return e.setPaused(ctx, provider, true)
+func (e *Engine) Pause(ctx context.Context, provider string, asked ...Asked) error {
+	return e.setPaused(ctx, provider, true, asked)
 }
 
 // Resume ends a pause.
-func (e *Engine) Resume(ctx context.Context, provider string) error {
-	return e.setPaused(ctx, provider, false)
+func (e *Engine) Resume(ctx context.Context, provider string, asked ...Asked) error {
+	return e.setPaused(ctx, provider, false, asked)
 }
 
 // Paused returns what is paused, in order; "" stands for all providers.
@@ -38,10 +38,10 @@ func (e *Engine) Paused() []string {
 	return slices.Sorted(maps.Keys(e.pauses.now))
 }
 
-func (e *Engine) setPaused(ctx context.Context, provider string, paused bool) error {
+func (e *Engine) setPaused(ctx context.Context, provider string, paused bool, asked []Asked) error {
 	e.pauses.mu.Lock()
 	defer e.pauses.mu.Unlock()
-	if err := e.ledger.SetPaused(ctx, provider, paused); err != nil {
+	if err := e.ledger.SetPaused(ctx, provider, paused, asked...); err != nil {
 		return fmt.Errorf("noting the pause: %w", err)
 	}
 	now := make(map[string]bool) // there is none yet before Run has come to loadPauses

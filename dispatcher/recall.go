@@ -29,8 +29,8 @@ func (e *Engine) TargetsChanged(ids []int64) {
 
 // Stop ends an incident's fan-out, named by the store's key: what is in flight
 // finishes, all else of its updates so far is suppressed.
-func (e *Engine) Stop(ctx context.Context, incident int64) error {
-	upTo, closed, err := e.ledger.Stop(ctx, incident, e.now())
+func (e *Engine) Stop(ctx context.Context, incident int64, asked ...Asked) error {
+	upTo, closed, err := e.ledger.Stop(ctx, incident, e.now(), asked...)
 	for channel, n := range closed {
 		e.meter.Outcome(channel, Suppressed, n)
 	}

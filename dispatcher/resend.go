@@ -73,8 +73,8 @@ func (r *ResendRefused) Error() string { return r.Reason }
 // finished. An older one would have to begin after a newer one; and of the newest,
 // whatever is planned later supersedes what waits, as always.
 type ResendLedger interface {
-	// BeginResend writes down who asked for what, before any delivery is touched,
-	// and returns it; a repetition returns the first one. It refuses with a
+	// BeginResend writes down who asked for what, in the audit log too, before any
+	// delivery is touched, and returns it; a repetition returns the first one. It refuses with a
 	// [*ResendRefused] what was stopped, has expired, is being planned, or is not
 	// the newest update. A dry run returns what would come of it, and writes
 	// nothing.

@@ -146,6 +146,10 @@ type Event struct {
 	// Source is "amqp" or "http" for an event, else the kind of sender that made it, as
 	// "alerts" or "manual".
 	Source string
+	// Sender is the producer that published it, as "token 1", "source monitor", "user
+	// status-page" or "amqp": never an address. It is "" for what the engine itself
+	// decided, of which the audit log has an entry already.
+	Sender string
 	// Tag belongs to the adapter.
 	Tag any
 }

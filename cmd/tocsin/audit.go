@@ -11,7 +11,7 @@ import (
 )
 
 type auditCommand struct {
-	Export auditExportCommand `cmd:"" help:"Print who or what changed incidents, as JSON lines."`
+	Export auditExportCommand `cmd:"" help:"Print who or what changed incidents, producers too, as JSON lines."`
 }
 
 type auditExportCommand struct {

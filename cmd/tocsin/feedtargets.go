@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 
+	"github.com/tocsin/tocsin/dispatcher"
 	"github.com/tocsin/tocsin/incident"
 	"github.com/tocsin/tocsin/internal/gateway"
 	"github.com/tocsin/tocsin/internal/store"
@@ -33,12 +34,12 @@ func (f feedTargets) Upsert(ctx context.Context, targets []*incident.Target) ([]
 }
 
 // Patch implements [gateway.Targets].
-func (f feedTargets) Patch(ctx context.Context, id int64, change func(*incident.Target) error) (*incident.Target, error) {
+func (f feedTargets) Patch(ctx context.Context, id int64, change func(*incident.Target) error, asked ...dispatcher.Asked) (*incident.Target, error) {
 	before := ""
 	t, err := f.Targets.Patch(ctx, id, func(t *incident.Target) error {
 		before = t.Channel
 		return change(t)
-	})
+	}, asked...)
 	if err == nil && (before == incident.ChannelRSS || t.Channel == incident.ChannelRSS) {
 		f.published()
 	}
@@ -46,12 +47,12 @@ func (f feedTargets) Patch(ctx context.Context, id int64, change func(*incident.
 }
 
 // Delete implements [gateway.Targets].
-func (f feedTargets) Delete(ctx context.Context, id int64) error {
+func (f feedTargets) Delete(ctx context.Context, id int64, asked ...dispatcher.Asked) error {
 	t, err := f.Target(ctx, id)
 	if err != nil {
 		return err
 	}
-	if err := f.Targets.Delete(ctx, id); err != nil {
+	if err := f.Targets.Delete(ctx, id, asked...); err != nil {
 		return err
 	}
 	if t.Channel == incident.ChannelRSS {

@@ -341,19 +341,19 @@ func TestTheAuditLogSaysWhy(t *testing.T) {
 		w.report("g")
 		time.Sleep(15 * time.Minute)
 		synctest.Wait()
-		entries, err := w.store.AuditLog(w.Context(), store.AuditFilter{Page: "default", IncidentID: "g"})
-		if err != nil || len(entries) != 3 {
-			w.Fatalf("%d entries, %v", len(entries), err)
+		log, err := w.store.AuditLog(w.Context(), store.AuditFilter{Page: "default", IncidentID: "g"})
+		if err != nil || len(log.Entries) != 3 {
+			w.Fatalf("%d entries, %v", len(log.Entries), err)
 		}
 		for i, action := range []string{"opened", "resolved", "completed"} {
-			e := entries[i]
+			e := log.Entries[i]
 			if e.Action != action || e.Number != i+1 || e.UpdateID != w.intake.ids[i] || e.Cause == "" || e.Source != "alerts" || e.At.IsZero() {
 				w.Errorf("entry %d is %+v", i, e)
 			}
 		}
 		time.Sleep(3 * time.Hour)
-		if entries, err := w.store.AuditLog(w.Context(), store.AuditFilter{}); err != nil || len(entries) != 0 {
-			w.Errorf("%d entries are kept, %v", len(entries), err)
+		if log, err := w.store.AuditLog(w.Context(), store.AuditFilter{}); err != nil || len(log.Entries) != 0 {
+			w.Errorf("%d entries are kept, %v", len(log.Entries), err)
 		}
 	})
 }

@@ -42,12 +42,12 @@ func (w *world) obeyed(o lifecycle.Order) *lifecycle.Obeyed {
 // log reads the audit log as "source actor: action incident update".
 func (w *world) audit() string {
 	w.Helper()
-	entries, err := w.store.AuditLog(w.Context(), store.AuditFilter{})
+	log, err := w.store.AuditLog(w.Context(), store.AuditFilter{})
 	if err != nil {
 		w.Fatal(err)
 	}
 	var list []string
-	for _, e := range entries {
+	for _, e := range log.Entries {
 		list = append(list, fmt.Sprintf("%s %s: %s %s %s", e.Source, e.Actor, e.Action, e.IncidentID, e.Status))
 	}
 	return strings.Join(list, "\n")

@@ -26,6 +26,7 @@ type definitions struct {
 		Tags           []string
 	}
 	Permissions []struct{ User, VHost, Configure, Write, Read string }
+	Topics      []struct{ User, VHost, Exchange, Write, Read string } `json:"topic_permissions"`
 }
 
 func readDefinitions(t *testing.T) (d definitions) {
@@ -61,6 +62,12 @@ func TestPermissionsAreTheSameEverywhere(t *testing.T) {
 			if !strings.Contains(conf, "default_permissions."+name+" = "+value+"\n") {
 				t.Errorf("compose/rabbitmq.conf gives another permission to %s", name)
 			}
+		}
+	}
+	for _, p := range d.Topics {
+		command := "rabbitmqctl set_topic_permissions -p " + p.VHost + " " + p.User + " " + p.Exchange + " '" + p.Write + "' '" + p.Read + "'\n"
+		if !strings.Contains(string(doc), command) {
+			t.Errorf("docs/producers.md does not have: %s", command)
 		}
 	}
 	for _, u := range d.Users {

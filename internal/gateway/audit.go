@@ -3,26 +3,23 @@ package gateway
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"time"
 
+	"github.com/tocsin/tocsin/dispatcher"
 	"github.com/tocsin/tocsin/incident"
 	"github.com/tocsin/tocsin/internal/store"
 )
 
 const (
 	mediaLines = "application/x-ndjson"
-	// auditAtOnce is how many entries are in memory.
+	// auditAtOnce is how many entries of each kind are in memory.
 	auditAtOnce = 500
-	// auditTimeout bounds writing an entry of what is done already.
-	auditTimeout = 5 * time.Second
 )
 
 // Audit is the log of who or what changed incidents, as [store.Audit] says.
 type Audit interface {
-	AuditLog(ctx context.Context, f store.AuditFilter) ([]store.AuditEntry, error)
-	WriteAudit(ctx context.Context, entries ...store.AuditEntry) error
+	AuditLog(ctx context.Context, f store.AuditFilter) (store.AuditPart, error)
 }
 
 // auditJSON is an entry of the audit log.
@@ -60,12 +57,12 @@ func (g *gateway) getAudit(w http.ResponseWriter, r *http.Request) error {
 		}
 		*t.to = at
 	}
-	after, _, err := cursorOf(r, "a", 1)
+	after, _, err := cursorOf(r, "a", 2)
 	if err != nil {
 		return err
 	}
-	f.After = after[0]
-	entries, err := g.Audit.AuditLog(r.Context(), f)
+	f.After = store.AuditCursor{Entry: after[0], Update: after[1]}
+	part, err := g.Audit.AuditLog(r.Context(), f)
 	if err != nil {
 		return err
 	}
@@ -76,18 +73,18 @@ func (g *gateway) getAudit(w http.ResponseWriter, r *http.Request) error {
 	w.WriteHeader(http.StatusOK)
 	control, lines := http.NewResponseController(w), json.NewEncoder(w)
 	lines.SetEscapeHTML(false)
-	for r.Method != http.MethodHead && len(entries) > 0 {
+	for r.Method != http.MethodHead {
 		_ = control.SetWriteDeadline(time.Now().Add(answerTimeout))
-		for i := range entries {
-			if lines.Encode(newAuditJSON(&entries[i])) != nil {
+		for i := range part.Entries {
+			if lines.Encode(newAuditJSON(&part.Entries[i])) != nil {
 				panic(http.ErrAbortHandler) // the client is gone
 			}
 		}
-		if len(entries) < auditAtOnce {
+		if !part.More {
 			break
 		}
-		f.After = entries[len(entries)-1].ID
-		if entries, err = g.Audit.AuditLog(r.Context(), f); err != nil {
+		f.After = part.Next
+		if part, err = g.Audit.AuditLog(r.Context(), f); err != nil {
 			g.Log.Warn("an export of the audit log was cut", "error", err)
 			panic(http.ErrAbortHandler) // half an answer must not look whole
 		}
@@ -96,25 +93,12 @@ func (g *gateway) getAudit(w http.ResponseWriter, r *http.Request) error {
 }
 
 func newAuditJSON(e *store.AuditEntry) auditJSON {
-	return auditJSON{Cursor: encodeCursor("a", e.ID), At: moment(e.At), Page: e.Page, IncidentID: e.IncidentID, UpdateID: e.UpdateID,
+	return auditJSON{Cursor: encodeCursor("a", e.Cursor.Entry, e.Cursor.Update), At: moment(e.At), Page: e.Page, IncidentID: e.IncidentID, UpdateID: e.UpdateID,
 		Source: e.Source, Actor: e.Actor, Action: e.Action, Cause: e.Cause, Status: e.Status, Impact: e.Impact}
 }
 
-// sourceControl is the source of what operators do besides orders.
-const sourceControl = "control"
-
-// audited writes down what an operator has done. It is done already, so that a store
-// that can't write it is for the log.
-func (g *gateway) audited(r *http.Request, page, incidentID, action, cause string) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), auditTimeout)
-	defer cancel()
-	entry := store.AuditEntry{At: g.opt.Clock(), Page: page, IncidentID: incidentID, Source: sourceControl, Actor: callerOf(r), Action: action, Cause: cause}
-	if err := g.Audit.WriteAudit(ctx, entry); err != nil {
-		g.Log.Error("the audit log lacks what an operator did", "action", action, "error", err)
-	}
-}
-
-// auditTarget writes down what became of a target's state; never its address.
-func (g *gateway) auditTarget(r *http.Request, page string, id int64, action string) {
-	g.audited(r, page, "", action, fmt.Sprintf("an operator: target %d", id))
+// askedBy is who sent a request, for what it has done: the store writes it down with
+// that, so that no crash comes between.
+func (g *gateway) askedBy(r *http.Request, cause string) dispatcher.Asked {
+	return dispatcher.Asked{By: callerOf(r), At: g.opt.Clock(), Cause: cause}
 }

@@ -100,7 +100,7 @@ func (g *gateway) offer(ctx context.Context, e *incident.Event, body []byte, sou
 	} else {
 		answer.Duplicate = g.known(ctx, e)
 	}
-	err := g.Intake.Offer(ctx, &queue.Event{Body: body, UpdateID: answer.UpdateID, ReceivedAt: g.opt.Clock(), Source: source})
+	err := g.Intake.Offer(ctx, &queue.Event{Body: body, UpdateID: answer.UpdateID, ReceivedAt: g.opt.Clock(), Source: source, Sender: callerIn(ctx)})
 	if err != nil {
 		g.Meter.EventRefused(source, "unavailable")
 		return nil, err

@@ -48,7 +48,7 @@ type Probes interface {
 	Services() []probe.Seen
 	// Forget ends the watch over one, and what is told of it; the answer names its
 	// incident. The error wraps [store.ErrNotFound] where there is none.
-	Forget(ctx context.Context, service string) (lifecycle.Answer, error)
+	Forget(ctx context.Context, service string, audit ...store.AuditEntry) (lifecycle.Answer, error)
 }
 
 // Targets keeps targets, as [store.Targets] says.
@@ -56,8 +56,8 @@ type Targets interface {
 	Upsert(ctx context.Context, targets []*incident.Target) ([]store.Upserted, error)
 	Target(ctx context.Context, id int64) (*incident.Target, error)
 	ListTargets(ctx context.Context, after int64, limit int) ([]*incident.Target, error)
-	Patch(ctx context.Context, id int64, change func(*incident.Target) error) (*incident.Target, error)
-	Delete(ctx context.Context, id int64) error
+	Patch(ctx context.Context, id int64, change func(*incident.Target) error, asked ...dispatcher.Asked) (*incident.Target, error)
+	Delete(ctx context.Context, id int64, asked ...dispatcher.Asked) error
 }
 
 // History answers questions about incidents, as [store.History] says.
@@ -79,14 +79,14 @@ type Engine interface {
 	TargetsChanged(ids []int64)
 	// Stop ends the fan-out of an incident, named by the store's key, and
 	// returns once that is durable.
-	Stop(ctx context.Context, incident int64) error
+	Stop(ctx context.Context, incident int64, asked ...dispatcher.Asked) error
 	// Resend has deliveries sent again and returns once that is durable, or a
 	// [*dispatcher.ResendRefused].
 	Resend(ctx context.Context, r dispatcher.Resend) (*dispatcher.Resent, error)
 	// Pause stops sending to a provider, to all for "", until Resume; both
 	// return once that is durable.
-	Pause(ctx context.Context, provider string) error
-	Resume(ctx context.Context, provider string) error
+	Pause(ctx context.Context, provider string, asked ...dispatcher.Asked) error
+	Resume(ctx context.Context, provider string, asked ...dispatcher.Asked) error
 	// Paused lists what is paused, "" for all.
 	Paused() []string
 	// Snapshot is not changed by anyone.

@@ -96,18 +96,18 @@ type engine struct {
 	ledger   dispatcher.Ledger
 }
 
-func (e *engine) Pause(_ context.Context, provider string) error {
+func (e *engine) Pause(ctx context.Context, provider string, asked ...dispatcher.Asked) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.paused[provider] = true
-	return nil
+	return e.ledger.SetPaused(ctx, provider, true, asked...)
 }
 
-func (e *engine) Resume(_ context.Context, provider string) error {
+func (e *engine) Resume(ctx context.Context, provider string, asked ...dispatcher.Asked) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	delete(e.paused, provider)
-	return nil
+	return e.ledger.SetPaused(ctx, provider, false, asked...)
 }
 
 func (e *engine) Paused() []string {
@@ -124,9 +124,9 @@ func (e *engine) TargetsChanged(ids []int64) {
 	e.changed = append(e.changed, ids...)
 }
 
-func (e *engine) Stop(ctx context.Context, incident int64) error {
+func (e *engine) Stop(ctx context.Context, incident int64, asked ...dispatcher.Asked) error {
 	e.stopped = append(e.stopped, incident)
-	_, _, err := e.ledger.Stop(ctx, incident, now)
+	_, _, err := e.ledger.Stop(ctx, incident, now, asked...)
 	return err
 }
 
@@ -381,7 +381,7 @@ func (f *fixture) accept(n int) []dispatcher.Acceptance {
 		if err != nil {
 			f.Fatal(err)
 		}
-		arrivals[i] = &dispatcher.Arrival{Event: decoded, UpdateID: e.UpdateID, ReceivedAt: e.ReceivedAt, Hash: decoded.ContentHash()}
+		arrivals[i] = &dispatcher.Arrival{Event: decoded, Sender: e.Sender, UpdateID: e.UpdateID, ReceivedAt: e.ReceivedAt, Hash: decoded.ContentHash()}
 	}
 	done, err := f.store.Accept(f.Context(), arrivals, dispatcher.Decide(now, time.Hour))
 	if err != nil {

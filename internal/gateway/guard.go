@@ -223,8 +223,11 @@ type callerKey struct{}
 // callerOf names who sent a request, for the history: "token 2" for the second of
 // the configured tokens, "source NAME" for one that needs none, "local" where nothing
 // is asked for.
-func callerOf(r *http.Request) string {
-	if name, ok := r.Context().Value(callerKey{}).(string); ok {
+func callerOf(r *http.Request) string { return callerIn(r.Context()) }
+
+// callerIn is callerOf by the request's context.
+func callerIn(ctx context.Context) string {
+	if name, ok := ctx.Value(callerKey{}).(string); ok {
 		return name
 	}
 	return "local"

@@ -212,10 +212,9 @@ func (g *gateway) stopIncident(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := g.Engine.Stop(r.Context(), found.Key); err != nil {
+	if err := g.Engine.Stop(r.Context(), found.Key, g.askedBy(r, "an operator ended the fan-out of the updates so far")); err != nil {
 		return err
 	}
-	g.audited(r, found.Page, found.IncidentID, "stopped", "an operator ended the fan-out of the updates so far")
 	return writeJSON(w, http.StatusAccepted, map[string]any{
 		"page": found.Page, "incident_id": found.IncidentID, "stopped": true, "status_url": statusURL(found.Page, found.IncidentID)})
 }

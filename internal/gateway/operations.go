@@ -150,12 +150,11 @@ func (g *gateway) steer(pause bool) handler {
 		if pause {
 			change = g.Engine.Pause
 		}
-		if err := change(r.Context(), provider); err != nil {
+		if err := change(r.Context(), provider, g.askedBy(r, "an operator: "+g.steered(provider))); err != nil {
 			return err
 		}
 		answer.Paused = isPaused(g.Engine.Paused(), provider)
 		g.logSteered(provider, pause)
-		g.audited(r, "", "", map[bool]string{true: "paused", false: "resumed"}[pause], "an operator: "+g.steered(provider))
 		return writeJSON(w, http.StatusOK, answer)
 	}
 }

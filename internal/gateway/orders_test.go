@@ -1,14 +1,12 @@
 package gateway
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/tocsin/tocsin/incident"
 	"github.com/tocsin/tocsin/internal/lifecycle"
-	"github.com/tocsin/tocsin/internal/store"
 )
 
 const openOrder = `{"action":"open","incident_id":"INC-7","impact":"major","affected_components":["api"],"title":"API down","message":"We look.","author":"alice","update_id":"k-1"}`
@@ -134,87 +132,6 @@ func TestFaultyOrders(t *testing.T) {
 	f.send("POST", "/v1/orders", "text/plain", strings.NewReader(openOrder)).wantProblem(415, "")
 	if a := f.get("/v1/audit"); len(a.body) > 0 {
 		t.Errorf("something was done: %s", a.body)
-	}
-}
-
-// TestAudit does one of each that is audited, and reads it back in parts.
-func TestAudit(t *testing.T) {
-	f := start(t, func(f *fixture) { f.opt.Tokens = []string{"a-token-0123456789"} })
-	f.header.Set("Authorization", "Bearer a-token-0123456789")
-	ids := f.ended() // disables one target
-	f.post("/v1/incidents/INC-8892/resend", `{"outcome":"dead","dry_run":true}`).want(200)
-	f.post("/v1/incidents/INC-8892/resend", `{"outcome":"dead"}`).want(202)
-	f.post("/v1/incidents/INC-8892/resend", `{"outcome":"dead"}`).want(202)
-	f.post("/v1/incidents/INC-8892/stop", ``).want(202)
-	f.send("POST", "/v1/providers/main/pause", "", nil).want(200)
-	f.send("POST", "/v1/resume", "", nil).want(200)
-	f.send("DELETE", "/v1/targets/"+ids[3], "", nil).want(204)
-	f.post("/v1/orders", openOrder).want(202)
-	lines := func(query string) (list []auditJSON) {
-		f.Helper()
-		a := f.get("/v1/audit?" + query)
-		if a.status != 200 || a.header.Get("Content-Type") != mediaLines {
-			f.Fatalf("%d %s", a.status, a.body)
-		}
-		for line := range strings.Lines(string(a.body)) {
-			var e auditJSON
-			if err := json.Unmarshal([]byte(line), &e); err != nil {
-				f.Fatal(err)
-			}
-			list = append(list, e)
-			for _, hidden := range []string{"example", "h0.", "a-token", "https"} {
-				if strings.Contains(line, hidden) {
-					f.Errorf("the audit log has %s: %s", hidden, line)
-				}
-			}
-		}
-		return list
-	}
-	all := lines("")
-	var list []string
-	for _, e := range all {
-		list = append(list, strings.TrimSpace(e.Source+" "+e.Actor+" "+e.Action+" "+e.IncidentID))
-	}
-	const want = "control token 1 disabled; control token 1 resent INC-8892; control token 1 stopped INC-8892; control token 1 paused; " +
-		"control token 1 resumed; control token 1 deleted; manual alice (token 1) opened INC-7"
-	if got := strings.Join(list, "; "); got != want {
-		t.Fatalf("the audit log has\n%s", got)
-	}
-	if got := lines("incident=INC-7&page=default"); len(got) != 1 || got[0].Status != "investigating" || got[0].Impact != "major" || got[0].UpdateID != "k-1" {
-		t.Errorf("of an incident: %v", got)
-	}
-	if got := lines("cursor=" + all[4].Cursor); len(got) != 2 || got[0] != all[5] && got[0].Cursor != all[5].Cursor {
-		t.Errorf("behind a cursor: %v", got)
-	}
-	if got := lines("from=2026-11-21T05:00:00.000001Z"); len(got) != 0 {
-		t.Errorf("later: %v", got)
-	}
-	if got := lines("until=2026-11-21T05:00:01Z&from=2026-11-21T05:00:00Z"); len(got) != len(all) {
-		t.Errorf("of a time: %v", got)
-	}
-	f.get("/v1/audit?from=yesterday").wantProblem(400, "from")
-	f.get("/v1/audit?cursor=x").wantProblem(400, "cursor")
-	if a := f.send("HEAD", "/v1/audit", "", nil); a.status != 200 || len(a.body) > 0 {
-		t.Errorf("HEAD: %d %s", a.status, a.body)
-	}
-}
-
-// TestAuditOfManyEntries goes past what is in memory at once.
-func TestAuditOfManyEntries(t *testing.T) {
-	f := start(t)
-	for _, n := range []int{auditAtOnce, 1, auditAtOnce} {
-		entries := make([]store.AuditEntry, n)
-		for i := range entries {
-			entries[i] = store.AuditEntry{At: now, Action: "x"}
-		}
-		if err := f.store.WriteAudit(f.Context(), entries...); err != nil {
-			t.Fatal(err)
-		}
-		a := f.get("/v1/audit")
-		known, err := f.store.AuditLog(f.Context(), store.AuditFilter{})
-		if got := strings.Count(string(a.body), "\n"); err != nil || got != len(known) || !strings.HasSuffix(string(a.body), "}\n") {
-			t.Errorf("%d lines of %d entries, %v", got, len(known), err)
-		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tocsin/tocsin/internal/probe"
+	"github.com/tocsin/tocsin/internal/store"
 )
 
 // folded is the answer to results of probes.
@@ -54,11 +55,10 @@ func (g *gateway) forgetService(w http.ResponseWriter, r *http.Request) error {
 	service := r.PathValue("service")
 	ctx, cancel := context.WithTimeout(r.Context(), g.opt.OfferTimeout)
 	defer cancel()
-	a, err := g.Probes.Forget(ctx, service)
-	if err != nil {
+	if _, err := g.Probes.Forget(ctx, service, store.AuditEntry{At: g.opt.Clock(), Source: store.SourceControl, Actor: callerOf(r),
+		Action: "forgotten", Cause: fmt.Sprintf("an operator: the service %q is no longer watched", service)}); err != nil {
 		return err
 	}
-	g.audited(r, a.Page, a.IncidentID, "forgotten", fmt.Sprintf("an operator: the service %q is no longer watched", service))
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"strconv"
@@ -104,11 +103,8 @@ func (g *gateway) resendIncident(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	status := http.StatusAccepted
-	switch {
-	case ask.DryRun:
+	if ask.DryRun {
 		status = http.StatusOK
-	case !resent.Repeated:
-		g.audited(r, found.Page, found.IncidentID, "resent", fmt.Sprintf("an operator had sequence %d sent again: resend %d", resent.Sequence, resent.Key))
 	}
 	return writeJSON(w, status, newResendJSON(resent))
 }

@@ -59,12 +59,12 @@ func TestPagerDutyStory(t *testing.T) {
 			t.Errorf("step %d became an event of %s: %s", i, e.Source, e.Body)
 		}
 	}
-	entries, err := f.store.AuditLog(t.Context(), store.AuditFilter{})
+	log, err := f.store.AuditLog(t.Context(), store.AuditFilter{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	var actions []string
-	for _, e := range entries {
+	for _, e := range log.Entries {
 		actions = append(actions, e.Action)
 	}
 	if got := strings.Join(actions, " "); got != "opened acknowledged resolved reopened" {

@@ -85,9 +85,7 @@ func (g *gateway) patchTarget(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	var before incident.TargetState
 	t, err := g.Targets.Patch(r.Context(), id, func(t *incident.Target) error {
-		before = t.State
 		patched, err := t.Patch(body)
 		if err != nil {
 			return err
@@ -104,14 +102,11 @@ func (g *gateway) patchTarget(w http.ResponseWriter, r *http.Request) error {
 		}
 		*t = *patched
 		return nil
-	})
+	}, g.askedBy(r, "an operator: target "+strconv.FormatInt(id, 10)))
 	if err != nil {
 		return err
 	}
 	g.Engine.TargetsChanged([]int64{id})
-	if t.State != before {
-		g.auditTarget(r, t.Page, id, string(t.State))
-	}
 	return writeJSON(w, http.StatusOK, t)
 }
 
@@ -120,11 +115,10 @@ func (g *gateway) deleteTarget(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := g.Targets.Delete(r.Context(), id); err != nil {
+	if err := g.Targets.Delete(r.Context(), id, g.askedBy(r, "an operator: target "+strconv.FormatInt(id, 10))); err != nil {
 		return err
 	}
 	g.Engine.TargetsChanged([]int64{id})
-	g.auditTarget(r, "", id, "deleted")
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }

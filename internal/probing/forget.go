@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tocsin/tocsin/incident"
@@ -13,13 +14,14 @@ import (
 
 // Forget ends the watch over a service: what is told of it is resolved, and then it is
 // one that nobody probed. A result that comes later begins it anew. The answer names its
-// incident, if it has one. The error wraps [store.ErrNotFound] for a service that isn't
+// incident, if it has one; so do the entries, which go into the audit log when the service
+// is forgotten for good. The error wraps [store.ErrNotFound] for a service that isn't
 // watched; after any other the service still is, and Forget does the rest when it is
 // called again.
 //
 // The end is reported first: a crash then leaves a service that can be forgotten again,
 // and the other way round an incident that nothing ends.
-func (w *Watch) Forget(ctx context.Context, service string) (lifecycle.Answer, error) {
+func (w *Watch) Forget(ctx context.Context, service string, audit ...store.AuditEntry) (lifecycle.Answer, error) {
 	if err := w.begin(ctx); err != nil {
 		return lifecycle.Answer{}, err
 	}
@@ -37,7 +39,11 @@ func (w *Watch) Forget(ctx context.Context, service string) (lifecycle.Answer, e
 	if err != nil {
 		return lifecycle.Answer{}, fmt.Errorf("report that a service is forgotten: %w", err)
 	}
-	if err := w.store.SaveServices(ctx, map[string][]byte{service: nil}); err != nil {
+	audit = slices.Clone(audit)
+	for i := range audit {
+		audit[i].Page, audit[i].IncidentID = answers[0].Page, answers[0].IncidentID
+	}
+	if err := w.store.SaveServices(ctx, map[string][]byte{service: nil}, audit...); err != nil {
 		return lifecycle.Answer{}, fmt.Errorf("forget a service: %w", err)
 	}
 	w.panel.Forget(service)

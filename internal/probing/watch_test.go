@@ -127,8 +127,8 @@ func (f *faulty) fault(call string, do func() error) error {
 	return f.ask("after " + call)
 }
 
-func (f *faulty) SaveServices(ctx context.Context, states map[string][]byte) error {
-	return f.fault("save", func() error { return f.Probes.SaveServices(ctx, states) })
+func (f *faulty) SaveServices(ctx context.Context, states map[string][]byte, audit ...store.AuditEntry) error {
+	return f.fault("save", func() error { return f.Probes.SaveServices(ctx, states, audit...) })
 }
 
 func (f *faulty) Report(ctx context.Context, digest [32]byte, reports []*lifecycle.Report) (answers []lifecycle.Answer, err error) {

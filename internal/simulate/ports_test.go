@@ -104,9 +104,9 @@ func (l *ledger) Expire(ctx context.Context, now time.Time) (closed map[string]i
 	return closed, more, err
 }
 
-func (l *ledger) Stop(ctx context.Context, incident int64, now time.Time) (upTo int, closed map[string]int, err error) {
+func (l *ledger) Stop(ctx context.Context, incident int64, now time.Time, asked ...dispatcher.Asked) (upTo int, closed map[string]int, err error) {
 	err = l.p.call(ctx, "stop", func() (err error) {
-		upTo, closed, err = l.Ledger.Stop(ctx, incident, now)
+		upTo, closed, err = l.Ledger.Stop(ctx, incident, now, asked...)
 		return err
 	})
 	return upTo, closed, err
@@ -116,8 +116,8 @@ func (l *ledger) Paused(ctx context.Context) ([]string, error) {
 	return ask(ctx, l.p, "paused", func() ([]string, error) { return l.Ledger.Paused(ctx) })
 }
 
-func (l *ledger) SetPaused(ctx context.Context, provider string, paused bool) error {
-	return l.p.call(ctx, "set paused", func() error { return l.Ledger.SetPaused(ctx, provider, paused) })
+func (l *ledger) SetPaused(ctx context.Context, provider string, paused bool, asked ...dispatcher.Asked) error {
+	return l.p.call(ctx, "set paused", func() error { return l.Ledger.SetPaused(ctx, provider, paused, asked...) })
 }
 
 // Backlog and callbacks are for metrics and producers: no delivery depends on them.

@@ -3,8 +3,6 @@ package store
 import (
 	"context"
 	"time"
-
-	"github.com/tocsin/tocsin/incident"
 )
 
 // Cases keeps where the lifecycle of each (page, group) stands, what it has decided
@@ -55,45 +53,4 @@ type OutboxEvent struct {
 	At time.Time
 	// Body is the native JSON event of package incident.
 	Body []byte
-}
-
-// AuditEntry says who or what changed an incident. It has no secret.
-type AuditEntry struct {
-	ID         int64 // the store's
-	At         time.Time
-	Page       string
-	IncidentID string
-	// Number counts the updates of a monitor's incident, 0 for all others; UpdateID
-	// is the name of the update, "" if there was none.
-	Number   int
-	UpdateID string
-	// Source is the kind of sender and Actor who it was, where that is known.
-	Source, Actor string
-	// Action is one word, as "opened"; Cause is a sentence.
-	Action, Cause string
-	// Status and Impact are those that the update told.
-	Status incident.Status
-	Impact incident.Impact
-}
-
-// AuditFilter chooses entries of the audit log. Zero fields choose all.
-type AuditFilter struct {
-	Page, IncidentID string
-	// From is the first time chosen and Until the first that isn't.
-	From, Until time.Time
-	// After is the ID of the last entry of the previous answer.
-	After int64
-	Limit int
-}
-
-// Audit is the log of what changed incidents. Implementations are safe for concurrent
-// use.
-type Audit interface {
-	// WriteAudit adds entries.
-	WriteAudit(ctx context.Context, entries ...AuditEntry) error
-	// AuditLog returns entries, oldest first.
-	AuditLog(ctx context.Context, f AuditFilter) ([]AuditEntry, error)
-	// ForgetAudit removes the entries from before a time, so many in one call that
-	// it takes no longer than a page of a plan, and says whether there are more.
-	ForgetAudit(ctx context.Context, before time.Time) (more bool, err error)
 }

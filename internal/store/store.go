@@ -46,9 +46,12 @@ type Targets interface {
 	// returns the result. To make a target active that was not lifts the
 	// suppression of its address; an active one that gets a suppressed
 	// address becomes unsubscribed.
-	Patch(ctx context.Context, id int64, change func(*incident.Target) error) (*incident.Target, error)
+	//
+	// Where somebody asked for it, the audit log has the new state, if it is another
+	// one, or "deleted".
+	Patch(ctx context.Context, id int64, change func(*incident.Target) error, asked ...dispatcher.Asked) (*incident.Target, error)
 	// Delete removes a target; its ledger rows stay. ErrNotFound.
-	Delete(ctx context.Context, id int64) error
+	Delete(ctx context.Context, id int64, asked ...dispatcher.Asked) error
 }
 
 // Routes is what a changed configuration means for targets that are there.

@@ -86,14 +86,14 @@ func noEventLeft(t *testing.T, in queue.Intake) {
 
 func testEventWhole(t *testing.T, f Fixture) {
 	body := append(make([]byte, queue.MaxEventBytes-2), 0x00, 0xff)
-	want := &queue.Event{Body: body, UpdateID: "u-1", Source: "alerts"}
+	want := &queue.Event{Body: body, UpdateID: "u-1", Source: "alerts", Sender: "token 1"}
 	if err := f.Intake.Offer(patience(t), want); err != nil {
 		t.Fatal(err)
 	}
 	got := take(t, f.Intake, 1)
 	e := got[0]
-	if string(e.Body) != string(body) || e.UpdateID != "u-1" || e.Source != "alerts" {
-		t.Errorf("got %d bytes, update id %q, source %q", len(e.Body), e.UpdateID, e.Source)
+	if string(e.Body) != string(body) || e.UpdateID != "u-1" || e.Source != "alerts" || e.Sender != "token 1" {
+		t.Errorf("got %d bytes, update id %q, source %q, sender %q", len(e.Body), e.UpdateID, e.Source, e.Sender)
 	}
 	if e.ReceivedAt.IsZero() {
 		t.Error("the event has no ReceivedAt")

@@ -93,11 +93,14 @@ func testPermissions(t *testing.T, broker *testenv.RabbitMQ, o Options) {
 	case <-patience(t).Done():
 		t.Error("no reply came")
 	}
-	refused := ch.NotifyClose(make(chan *amqp.Error, 1)) // asked for later, it may have passed
-	if err := ch.Publish("tocsin.deliver", "webhook.urgent", false, false, amqp.Publishing{}); err != nil {
-		t.Fatal(err)
-	}
-	if err := <-refused; err == nil || err.Code != amqp.AccessRefused {
-		t.Errorf("a producer that publishes batches got %v, want a refusal", err)
+	for what, to := range map[string]route{"batches": {"tocsin.deliver", "webhook.urgent"}, "as the engine": {"tocsin.incidents", offered}} {
+		ch := peer(t, as("status-page"))
+		refused := ch.NotifyClose(make(chan *amqp.Error, 1)) // asked for later, it may have passed
+		if err := ch.Publish(to.exchange, to.key, false, false, amqp.Publishing{}); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-refused; err == nil || err.Code != amqp.AccessRefused {
+			t.Errorf("a producer that publishes %s got %v, want a refusal", what, err)
+		}
 	}
 }

@@ -17,6 +17,7 @@ type item struct {
 	published     time.Time
 	received      time.Time
 	source        string
+	sender        string
 	body          []byte
 	messageID     string
 	contentType   string
@@ -133,7 +134,7 @@ func (in *inbox) lost(urgency int, closes <-chan *amqp.Error) {
 func (in *inbox) add(urgency int, d amqp.Delivery) {
 	it := item{
 		tag: d.DeliveryTag, urgency: urgency, takes: int(whole(d.Headers["x-delivery-count"])) + 1,
-		published: d.Timestamp, received: receivedAt(d.Headers, time.Now()), source: source(d.Headers),
+		published: d.Timestamp, received: receivedAt(d.Headers, time.Now()), source: source(d.Headers), sender: sender(&d),
 		body: d.Body, messageID: d.MessageId, contentType: d.ContentType, routingKey: d.RoutingKey,
 		replyTo: d.ReplyTo, correlationID: d.CorrelationId, attributes: attributes(d.Headers),
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 
@@ -15,11 +16,16 @@ import (
 // Headers of events. Producers need none of them.
 const (
 	headerSource     = "tocsin-source"      // as [queue.Event] has it
+	headerSender     = "tocsin-sender"      // likewise; only with the routing key offered
 	headerReceivedAt = "tocsin-received-at" // ms since 1970
 	headerReason     = "tocsin-reason"      // why an event is invalid
 	headerField      = "tocsin-field"       // which field of it is at fault, if one is
 	headerRoutingKey = "tocsin-routing-key" // what an invalid event was published with
 )
+
+// offered is the routing key of what the engine itself publishes. Only then the sender
+// in the headers counts: a broker can keep producers off that key.
+const offered = "tocsin.offered"
 
 // maxShort is what AMQP allows a short string, such as message_id.
 const maxShort = 255
@@ -44,9 +50,9 @@ func (b *Broker) Offer(ctx context.Context, e *queue.Event) error {
 	now := time.Now()
 	return b.send(ctx, 1, func(int) (message, error) {
 		return message{
-			route{b.names.incidents, "tocsin.offered"},
+			route{b.names.incidents, offered},
 			amqp.Publishing{
-				Headers:      amqp.Table{headerSource: e.Source, headerReceivedAt: now.UnixMilli()},
+				Headers:      amqp.Table{headerSource: e.Source, headerSender: e.Sender, headerReceivedAt: now.UnixMilli()},
 				ContentType:  "application/json",
 				DeliveryMode: amqp.Persistent,
 				MessageId:    e.UpdateID,
@@ -98,7 +104,7 @@ func (b *Broker) takeBodies(ctx context.Context, from string, limit int) ([]*que
 }
 
 func (h *handle) event() *queue.Event {
-	return &queue.Event{Body: h.item.body, UpdateID: h.item.messageID, ReceivedAt: h.item.received, Source: h.item.source, Tag: h}
+	return &queue.Event{Body: h.item.body, UpdateID: h.item.messageID, ReceivedAt: h.item.received, Source: h.item.source, Sender: h.item.sender, Tag: h}
 }
 
 // eventOf is what a message of a queue says, or why it is invalid.
@@ -150,6 +156,27 @@ func source(headers amqp.Table) string {
 		return s
 	}
 	return "amqp"
+}
+
+// What a sender may be called in the audit log: a user of the broker, or whom the engine
+// let in. No address is among them.
+var (
+	userName = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9._-]{0,63}$`)
+	letIn    = regexp.MustCompile(`^(local|token [0-9]{1,6}|source [a-z0-9_-]{1,32})?$`)
+)
+
+// sender is who published a message: the user that it names, which the broker has
+// compared with that of the connection, or whom the engine let in that offered it.
+// "" is for what the engine decided itself.
+func sender(d *amqp.Delivery) string {
+	if userName.MatchString(d.UserId) {
+		return "user " + d.UserId
+	}
+	name, _ := d.Headers[headerSender].(string)
+	if d.UserId != "" || d.RoutingKey != offered || !letIn.MatchString(name) {
+		return "amqp"
+	}
+	return name
 }
 
 func receivedAt(headers amqp.Table, now time.Time) time.Time {

@@ -3,6 +3,7 @@ package rabbitmq
 import (
 	"encoding/json"
 	"errors"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -50,6 +51,60 @@ func TestAnyClientsEvents(t *testing.T) {
 		}
 		if e.ReceivedAt.IsZero() || e.ReceivedAt.Year() > 10_000 {
 			t.Errorf("event %d was received at %v", i, e.ReceivedAt)
+		}
+	}
+}
+
+// TestSendersAreNamed: a name is the broker's word or the engine's, never the producer's
+// alone.
+func TestSendersAreNamed(t *testing.T) {
+	url := testenv.Vhost(t)
+	b := open(t, testOptions(t, url))
+	ch := peer(t, url)
+	user, _, _ := strings.Cut(strings.TrimPrefix(url, "amqp://"), ":")
+	claims := amqp.Table{headerSender: "token 1"}
+	produce(t, ch, "k", amqp.Publishing{Body: []byte("1")})
+	produce(t, ch, "k", amqp.Publishing{Body: []byte("2"), Headers: claims})
+	produce(t, ch, "k", amqp.Publishing{Body: []byte("3"), UserId: user})
+	produce(t, ch, offered, amqp.Publishing{Body: []byte("4"), UserId: user, Headers: claims})
+	for body, sender := range map[string]string{"5": "source grafana", "6": ""} {
+		if err := b.Offer(patience(t), &queue.Event{Body: []byte(body), Source: "http", Sender: sender}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := map[string]string{}
+	for _, e := range takeAll(t, b, 6) {
+		got[string(e.Body)] = e.Sender
+	}
+	want := map[string]string{"1": "amqp", "2": "amqp", "3": "user " + user, "4": "user " + user, "5": "source grafana", "6": ""}
+	if !maps.Equal(got, want) {
+		t.Errorf("the senders are %v, want %v", got, want)
+	}
+}
+
+func TestSenderHasNoAddress(t *testing.T) {
+	for _, c := range []struct {
+		user, key string
+		header    any
+		want      string
+	}{
+		{"ops@example.com", "k", nil, "amqp"},
+		{"ops@example.com", offered, "token 1", "amqp"},
+		{"10.0.0.1", "k", nil, "amqp"},
+		{"+4915112345678", "k", nil, "amqp"},
+		{"Status-Page_2.eu", "k", nil, "user Status-Page_2.eu"},
+		{strings.Repeat("u", 65), "k", nil, "amqp"},
+		{"", offered, "local", "local"},
+		{"", offered, "token 12", "token 12"},
+		{"", offered, "source https://example.com", "amqp"},
+		{"", offered, "token 1\n", "amqp"},
+		{"", offered, int32(5), ""},
+		{"", offered, nil, ""},
+		{"", "k", "local", "amqp"},
+	} {
+		d := amqp.Delivery{UserId: c.user, RoutingKey: c.key, Headers: amqp.Table{headerSender: c.header}}
+		if got := sender(&d); got != c.want {
+			t.Errorf("user %q, key %q and header %v make %q, want %q", c.user, c.key, c.header, got, c.want)
 		}
 	}
 }

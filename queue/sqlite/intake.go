@@ -52,8 +52,8 @@ func (q *Queue) Offer(ctx context.Context, e *queue.Event) error {
 		received = q.now()
 	}
 	err := q.db.Write(ctx, sqlitedb.Accept, func(tx *sqlitedb.Tx) error {
-		_, err := tx.Exec("INSERT INTO intake (body, update_id, source, received_at) VALUES (?, ?, ?, ?)",
-			e.Body, e.UpdateID, e.Source, received)
+		_, err := tx.Exec("INSERT INTO intake (body, update_id, source, received_at, sender) VALUES (?, ?, ?, ?, ?)",
+			e.Body, e.UpdateID, e.Source, received, e.Sender)
 		return err
 	})
 	if err != nil {
@@ -97,10 +97,11 @@ func (q *Queue) take(ctx context.Context, max int) ([]*queue.Event, error) {
 	q.mu.Unlock()
 	var events []*queue.Event
 	err := q.db.Read(ctx, func(tx *sqlitedb.Tx) error {
-		rows := tx.Query("SELECT id, body, update_id, source, received_at FROM intake WHERE id > ? ORDER BY id LIMIT +?", after, max)
+		rows := tx.Query("SELECT id, body, update_id, source, received_at, sender FROM intake WHERE id > ? ORDER BY id LIMIT +?", after, max)
 		for rows.Next() {
 			events = append(events, &queue.Event{
-				Body: rows.Blob(1), UpdateID: rows.Text(2), Source: rows.Text(3), ReceivedAt: rows.Time(4), Tag: receipt{q, rows.Int(0)},
+				Body: rows.Blob(1), UpdateID: rows.Text(2), Source: rows.Text(3), ReceivedAt: rows.Time(4), Sender: rows.Text(5),
+				Tag: receipt{q, rows.Int(0)},
 			})
 		}
 		return rows.Err()

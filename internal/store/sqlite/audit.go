@@ -4,18 +4,13 @@ import (
 	"context"
 	"time"
 
-	"github.com/tocsin/tocsin/incident"
+	"github.com/tocsin/tocsin/dispatcher"
 	"github.com/tocsin/tocsin/internal/sqlitedb"
 	"github.com/tocsin/tocsin/internal/store"
 )
 
 const insertAudit = `INSERT INTO audit (at, page, incident_id, number, update_id, source, actor, action, cause, status, impact)
 	VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
-
-// WriteAudit implements store.Audit.
-func (s *Store) WriteAudit(ctx context.Context, entries ...store.AuditEntry) error {
-	return s.write(ctx, sqlitedb.Accept, func(tx *sqlitedb.Tx) error { return writeAudit(tx, entries) })
-}
 
 func writeAudit(tx *sqlitedb.Tx, entries []store.AuditEntry) error {
 	for i := range entries {
@@ -28,52 +23,29 @@ func writeAudit(tx *sqlitedb.Tx, entries []store.AuditEntry) error {
 	return nil
 }
 
-const selectAudit = `SELECT id, at, page, incident_id, number, update_id, source, actor, action, cause, status, impact FROM audit `
-
-// AuditLog implements store.Audit.
-func (s *Store) AuditLog(ctx context.Context, f store.AuditFilter) (entries []store.AuditEntry, err error) {
-	query, args := listAudit(f)
-	err = s.ask(ctx, func(tx *sqlitedb.Tx) error {
-		entries = nil
-		rows := tx.Query(query, args...)
-		for rows.Next() {
-			entries = append(entries, scanAudit(rows))
-		}
-		return rows.Err()
-	})
-	return entries, err
+// writeAsked writes down who had something done, in the transaction that does it.
+func writeAsked(tx *sqlitedb.Tx, asked []dispatcher.Asked, page, incidentID, action string) error {
+	entries := make([]store.AuditEntry, len(asked))
+	for i, a := range asked {
+		entries[i] = store.AuditEntry{At: a.At, Page: page, IncidentID: incidentID, Source: store.SourceControl, Actor: a.By, Action: action, Cause: a.Cause}
+	}
+	return writeAudit(tx, entries)
 }
 
-// listAudit walks the log by its key, or by incident, so that a long export costs no
-// more for each of its parts; + keeps SQLite from the index of times, which it would
-// have to sort.
-func listAudit(f store.AuditFilter) (query string, args []any) {
-	limit := f.Limit
-	if limit <= 0 {
-		limit = -1
+// writeAskedOf is writeAsked of an incident, by its key.
+func writeAskedOf(tx *sqlitedb.Tx, asked []dispatcher.Asked, incident int64, action string) error {
+	if len(asked) == 0 {
+		return nil
 	}
-	query, args = selectAudit+"WHERE id > ?", []any{f.After}
-	for _, choice := range []struct {
-		chosen    bool
-		condition string
-		value     any
-	}{
-		{f.Page != "" && f.IncidentID != "", " AND page = ?", f.Page}, {f.Page != "" && f.IncidentID == "", " AND +page = ?", f.Page},
-		{f.IncidentID != "", " AND incident_id = ?", f.IncidentID}, {!f.From.IsZero(), " AND +at >= ?", f.From}, {!f.Until.IsZero(), " AND +at < ?", f.Until},
-	} {
-		if choice.chosen {
-			query, args = query+choice.condition, append(args, choice.value)
-		}
+	rows := tx.Query("SELECT page, incident_id FROM incidents WHERE id = ?", incident)
+	var page, incidentID string
+	for rows.Next() {
+		page, incidentID = rows.Text(0), rows.Text(1)
 	}
-	return query + " ORDER BY id LIMIT +?", append(args, limit)
-}
-
-func scanAudit(rows *sqlitedb.Rows) store.AuditEntry {
-	return store.AuditEntry{
-		ID: rows.Int(0), At: rows.Time(1), Page: rows.Text(2), IncidentID: rows.Text(3), Number: int(rows.Int(4)),
-		UpdateID: rows.Text(5), Source: rows.Text(6), Actor: rows.Text(7), Action: rows.Text(8), Cause: rows.Text(9),
-		Status: incident.Status(rows.Text(10)), Impact: incident.Impact(rows.Text(11)),
+	if err := rows.Err(); err != nil {
+		return err
 	}
+	return writeAsked(tx, asked, page, incidentID, action)
 }
 
 // ForgetAudit implements store.Audit.

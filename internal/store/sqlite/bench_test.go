@@ -43,6 +43,32 @@ func benchPlan(b *testing.B, s *Store, n int) *dispatcher.Plan {
 	return acc[0].Plan
 }
 
+// BenchmarkAccept accepts what producers publish, each event a new incident: as many at
+// once as a busy engine takes, and one at a time. cpu-µs is the time of the CPU alone.
+func BenchmarkAccept(b *testing.B) {
+	for _, slice := range []int{256, 1} {
+		b.Run(fmt.Sprint(slice), func(b *testing.B) {
+			s := benchStore(b)
+			arrivals := make([]*dispatcher.Arrival, slice)
+			b.ReportAllocs()
+			before := cpuTime(b)
+			for n := 0; b.Loop(); {
+				for i := range arrivals {
+					n++
+					e := &incident.Event{Page: "default", IncidentID: fmt.Sprint("INC-", n), Status: incident.Identified, Impact: incident.ImpactMajor,
+						AffectedComponents: []string{"api", "web"}, StartedAt: benchTime, Title: "API down", Message: "We look into it.", Visibility: incident.Public}
+					arrivals[i] = &dispatcher.Arrival{Event: e, Sender: "token 1", UpdateID: fmt.Sprint("update-", n), ReceivedAt: benchTime, Hash: e.ContentHash()}
+				}
+				if _, err := s.Accept(b.Context(), arrivals, dispatcher.Decide(benchTime, time.Hour)); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/1e3/float64(b.N*slice), "µs/event")
+			b.ReportMetric(float64((cpuTime(b)-before).Nanoseconds())/1e3/float64(b.N*slice), "cpu-µs/event")
+		})
+	}
+}
+
 // benchBatches makes a page of batches for a plan.
 func benchBatches(p *dispatcher.Plan, page int) *dispatcher.PlannedPage {
 	planned := &dispatcher.PlannedPage{Cursor: fmt.Sprint(page), At: benchTime}

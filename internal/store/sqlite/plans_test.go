@@ -19,10 +19,11 @@ func TestQueryPlans(t *testing.T) {
 		q, _ := listIncidents(page, status)
 		return q
 	}
-	auditOf := func(page, incidentID string) string {
-		q, _ := listAudit(store.AuditFilter{Page: page, IncidentID: incidentID, From: time.Unix(1, 0), Until: time.Unix(2, 0)})
-		return q
+	chosen := func(page, incidentID string) store.AuditFilter {
+		return store.AuditFilter{Page: page, IncidentID: incidentID, From: time.Unix(1, 0), Until: time.Unix(2, 0)}
 	}
+	auditOf := func(page, incidentID string) string { q, _ := listAudit(chosen(page, incidentID)); return q }
+	publishedOf := func(page, incidentID string) string { q, _ := listPublished(chosen(page, incidentID)); return q }
 	s := openFixture(t, t.TempDir(), nil).Store.(*Store)
 	for _, c := range []struct {
 		name, query string
@@ -148,9 +149,24 @@ func TestQueryPlans(t *testing.T) {
 		{"newest event", latestEvent, 2, []string{
 			"SEARCH i USING INDEX incidents_name (page=? AND incident_id=?)", "SEARCH u USING INDEX updates_sequence (incident=? AND sequence=?)",
 			"CORRELATED SCALAR SUBQUERY 1", "SEARCH o USING INDEX updates_sequence (incident=? AND sequence>?)"}},
-		{"audit log", auditOf("", ""), 4, []string{"SEARCH audit USING INTEGER PRIMARY KEY (rowid>?)"}},
-		{"audit log of a page", auditOf("default", ""), 5, []string{"SEARCH audit USING INTEGER PRIMARY KEY (rowid>?)"}},
-		{"audit log of an incident", auditOf("default", "INC-1"), 6, []string{"SEARCH audit USING INDEX audit_incident (page=? AND incident_id=? AND rowid>?)"}},
+		{"range of the audit log", rangeOfAudit, 0, []string{"SCAN CONSTANT ROW", "SCALAR SUBQUERY 1", "SEARCH audit", "SCALAR SUBQUERY 2", "SEARCH audit"}},
+		{"audit log", auditOf("", ""), 5, []string{"SEARCH audit USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"}},
+		{"audit log of a page", auditOf("default", ""), 6, []string{"SEARCH audit USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"}},
+		{"audit log of a name", auditOf("", "INC-1"), 6, []string{"SEARCH audit USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"}},
+		{"audit log of an incident", auditOf("default", "INC-1"), 7, []string{"SEARCH audit USING INDEX audit_incident (page=? AND incident_id=? AND rowid>? AND rowid<?)"}},
+		{"range of updates", rangeOfUpdates, 0, []string{"SCAN CONSTANT ROW", "SCALAR SUBQUERY 1", "SEARCH updates", "SCALAR SUBQUERY 2", "SEARCH updates"}},
+		{"published", publishedOf("", ""), 5, []string{
+			"SEARCH u USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)", "CORRELATED SCALAR SUBQUERY 1", "SEARCH incidents USING INTEGER PRIMARY KEY (rowid=?)"}},
+		{"published on a page", publishedOf("default", ""), 6, []string{
+			"SEARCH u USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)", "CORRELATED SCALAR SUBQUERY 1", "SEARCH incidents USING INTEGER PRIMARY KEY (rowid=?)"}},
+		{"published of an incident", publishedOf("default", "INC-1"), 7, []string{
+			"SEARCH u USING INDEX updates_name (incident=?)", "SCALAR SUBQUERY 2", "SEARCH incidents USING COVERING INDEX incidents_name (page=? AND incident_id=?)",
+			"CORRELATED SCALAR SUBQUERY 1", "SEARCH incidents USING INTEGER PRIMARY KEY (rowid=?)", "USE TEMP B-TREE FOR ORDER BY"}},
+		{"published of a name", publishedOf("", "INC-1"), 6, []string{
+			"SEARCH u USING INDEX updates_name (incident=?)", "LIST SUBQUERY 5", "MATERIALIZE pages", "SETUP", "SEARCH incidents USING COVERING INDEX incidents_page",
+			"RECURSIVE STEP", "SCAN pages", "CORRELATED SCALAR SUBQUERY 3", "SEARCH incidents USING COVERING INDEX incidents_page (page>?)", "SCAN pages",
+			"SEARCH i USING COVERING INDEX incidents_name (page=? AND incident_id=?)",
+			"CORRELATED SCALAR SUBQUERY 1", "SEARCH incidents USING INTEGER PRIMARY KEY (rowid=?)", "USE TEMP B-TREE FOR ORDER BY"}},
 		{"known update", knownUpdate, 3, []string{
 			"SEARCH i USING COVERING INDEX incidents_name (page=? AND incident_id=?)", "SEARCH u USING COVERING INDEX updates_name (incident=? AND update_id=?)"}},
 	} {

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/tocsin/tocsin/internal/sqlitedb"
+	"github.com/tocsin/tocsin/internal/store"
 )
 
 // ServiceStates implements store.Probes.
@@ -20,7 +21,7 @@ func (s *Store) ServiceStates(ctx context.Context) (states map[string][]byte, er
 }
 
 // SaveServices implements store.Probes.
-func (s *Store) SaveServices(ctx context.Context, states map[string][]byte) error {
+func (s *Store) SaveServices(ctx context.Context, states map[string][]byte, audit ...store.AuditEntry) error {
 	return s.write(ctx, sqlitedb.Import, func(tx *sqlitedb.Tx) error {
 		for service, state := range states {
 			var err error
@@ -33,6 +34,6 @@ func (s *Store) SaveServices(ctx context.Context, states map[string][]byte) erro
 				return err
 			}
 		}
-		return nil
+		return writeAudit(tx, audit)
 	})
 }

@@ -88,7 +88,11 @@ func (s *Store) BeginResend(ctx context.Context, r dispatcher.Resend) (*dispatch
 		for rows.Next() {
 			begun.Key = rows.Int(0)
 		}
-		return rows.Err()
+		if err := rows.Err(); err != nil {
+			return err
+		}
+		asked := dispatcher.Asked{By: r.By, At: r.At, Cause: fmt.Sprintf("an operator had sequence %d sent again: resend %d", u.sequence, begun.Key)}
+		return writeAskedOf(tx, []dispatcher.Asked{asked}, r.Incident, "resent")
 	})
 	if err != nil {
 		return nil, err

@@ -30,6 +30,8 @@ type Store struct {
 	route store.Route
 	// sweepRows bounds one transaction of Expire and Stop.
 	sweepRows int
+	// auditRows bounds one reading of the audit log.
+	auditRows int
 	// questions leaves readers to the ledger while people ask about big
 	// incidents: one slot for each question asked at once.
 	questions chan struct{}
@@ -56,7 +58,7 @@ var (
 // New returns the store of an open database, which the caller closes after the
 // last use of the store. route is asked for every target written.
 func New(db *sqlitedb.DB, route store.Route) *Store {
-	return &Store{db: db, route: route, sweepRows: sweepRows, questions: make(chan struct{}, questionsAtOnce)}
+	return &Store{db: db, route: route, sweepRows: sweepRows, auditRows: auditWindow, questions: make(chan struct{}, questionsAtOnce)}
 }
 
 // Ping implements store.Health: it writes, so that a full disk shows.
@@ -103,14 +105,16 @@ func (s *Store) Paused(ctx context.Context) (list []string, err error) {
 }
 
 // SetPaused implements dispatcher.Ledger.
-func (s *Store) SetPaused(ctx context.Context, provider string, paused bool) error {
-	query := "DELETE FROM pauses WHERE provider = ?"
+func (s *Store) SetPaused(ctx context.Context, provider string, paused bool, asked ...dispatcher.Asked) error {
+	query, action := "DELETE FROM pauses WHERE provider = ?", "resumed"
 	if paused {
-		query = "INSERT INTO pauses VALUES (?) ON CONFLICT DO NOTHING"
+		query, action = "INSERT INTO pauses VALUES (?) ON CONFLICT DO NOTHING", "paused"
 	}
 	return s.write(ctx, sqlitedb.Accept, func(tx *sqlitedb.Tx) error {
-		_, err := tx.Exec(query, provider)
-		return err
+		if _, err := tx.Exec(query, provider); err != nil {
+			return err
+		}
+		return writeAsked(tx, asked, "", "", action)
 	})
 }
 

@@ -36,7 +36,7 @@ func openFixture(t *testing.T, dir string, route store.Route) storetest.Fixture 
 	}
 	t.Cleanup(func() { db.Close() })
 	s := New(db, route)
-	s.sweepRows = 100
+	s.sweepRows, s.auditRows = 100, 7
 	return storetest.Fixture{
 		Store: s, Step: s.sweepRows,
 		Reopen: func(t *testing.T) storetest.Fixture {

@@ -140,7 +140,7 @@ func closeAll(tx *sqlitedb.Tx, rows []openRow, outcome dispatcher.Outcome, detai
 // good: no page is planned, no batch claimed after it. The rows follow in bounded
 // ones; if this fails half-way, claims and Due suppress the rest, and Stop may be
 // called again.
-func (s *Store) Stop(ctx context.Context, incident int64, now time.Time) (upTo int, closed map[string]int, err error) {
+func (s *Store) Stop(ctx context.Context, incident int64, now time.Time, asked ...dispatcher.Asked) (upTo int, closed map[string]int, err error) {
 	err = s.write(ctx, sqlitedb.Accept, func(tx *sqlitedb.Tx) error {
 		rows := tx.Query("UPDATE incidents SET stopped = sequence WHERE id = ? RETURNING stopped", incident)
 		for rows.Next() {
@@ -152,8 +152,10 @@ func (s *Store) Stop(ctx context.Context, incident int64, now time.Time) (upTo i
 		if upTo == 0 {
 			return fmt.Errorf("%w: there is no such incident", dispatcher.ErrLedgerRefused)
 		}
-		_, err := tx.Exec("UPDATE updates SET planning = 0 WHERE incident = ? AND planning = 1", incident)
-		return err
+		if _, err := tx.Exec("UPDATE updates SET planning = 0 WHERE incident = ? AND planning = 1", incident); err != nil {
+			return err
+		}
+		return writeAskedOf(tx, asked, incident, "stopped")
 	})
 	closed = make(map[string]int)
 	var last dispatcher.Row

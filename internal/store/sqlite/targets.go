@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/tocsin/tocsin/dispatcher"
 	"github.com/tocsin/tocsin/incident"
 	"github.com/tocsin/tocsin/internal/sqlitedb"
 	"github.com/tocsin/tocsin/internal/store"
@@ -178,7 +179,7 @@ func (s *Store) ListTargets(ctx context.Context, after int64, limit int) ([]*inc
 }
 
 // Patch implements store.Targets.
-func (s *Store) Patch(ctx context.Context, id int64, change func(*incident.Target) error) (*incident.Target, error) {
+func (s *Store) Patch(ctx context.Context, id int64, change func(*incident.Target) error, asked ...dispatcher.Asked) (*incident.Target, error) {
 	var result incident.Target
 	err := s.write(ctx, sqlitedb.Accept, func(tx *sqlitedb.Tx) error {
 		before, err := findTarget(tx, targetByID, id)
@@ -215,6 +216,11 @@ func (s *Store) Patch(ctx context.Context, id int64, change func(*incident.Targe
 			return err
 		}
 		result = after.Target
+		if after.State != before.State {
+			if err := writeAsked(tx, asked, after.Page, "", string(after.State)); err != nil {
+				return err
+			}
+		}
 		return w.close()
 	})
 	if err != nil {
@@ -226,9 +232,10 @@ func (s *Store) Patch(ctx context.Context, id int64, change func(*incident.Targe
 // Delete implements store.Targets: a tombstone stays, so that claims of batches
 // planned before see it and the ledger's rows keep their channel. Address and
 // secrets are erased.
-func (s *Store) Delete(ctx context.Context, id int64) error {
+func (s *Store) Delete(ctx context.Context, id int64, asked ...dispatcher.Asked) error {
 	return s.write(ctx, sqlitedb.Accept, func(tx *sqlitedb.Tx) error {
-		if _, err := findTarget(tx, targetByID, id); err != nil {
+		t, err := findTarget(tx, targetByID, id)
+		if err != nil {
 			return err
 		}
 		r, err := raiseRevision(tx)
@@ -239,7 +246,9 @@ func (s *Store) Delete(ctx context.Context, id int64) error {
 			components = '', revision = ? WHERE id = ?`, r, id); err != nil {
 			return err
 		}
-		_, err = tx.Exec("DELETE FROM target_components WHERE target = ?", id)
-		return err
+		if _, err := tx.Exec("DELETE FROM target_components WHERE target = ?", id); err != nil {
+			return err
+		}
+		return writeAsked(tx, asked, t.Page, "", "deleted")
 	})
 }

@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/tocsin/tocsin/incident"
 	"github.com/tocsin/tocsin/internal/store"
 )
 
@@ -17,8 +16,6 @@ var caseTests = []test{
 	{"steps of one case come one after the other", testCaseConcurrency},
 	{"cases are due in the order of their times", testCasesDue},
 	{"what is decided stays in the outbox until it was offered", testOutbox},
-	{"the audit log is read by page, incident and time", testAudit},
-	{"the audit log is forgotten by age, a bounded part at a time", testForgetAudit},
 }
 
 var (
@@ -164,56 +161,4 @@ func testOutbox(k *kit) {
 	if len(events) != 1 || events[0].ID <= got.ID {
 		k.Errorf("after them all comes %+v", events)
 	}
-}
-
-func audited(page, id string, n int) store.AuditEntry {
-	return store.AuditEntry{At: after(time.Duration(n) * time.Minute), Page: page, IncidentID: id, Number: n, UpdateID: fmt.Sprintf("%s-%d", id, n),
-		Source: "alerts", Actor: "main", Action: "changed", Cause: "it was so", Status: incident.Investigating, Impact: incident.ImpactMajor}
-}
-
-func (k *kit) audit(f store.AuditFilter) string {
-	k.Helper()
-	entries, err := k.AuditLog(k.ctx, f)
-	k.must(err)
-	var list []string
-	for _, e := range entries {
-		list = append(list, fmt.Sprintf("%s/%s/%d", e.Page, e.IncidentID, e.Number))
-	}
-	return strings.Join(list, " ")
-}
-
-func testAudit(k *kit) {
-	var entries []store.AuditEntry
-	for n := range 3 {
-		entries = append(entries, audited("default", "a", n), audited("default", "b", n), audited("other", "a", n))
-	}
-	k.change(caseA, store.CaseChange{Audit: entries[:4]})
-	k.must(k.WriteAudit(k.ctx, entries[4:]...))
-	k.reopen()
-	equal(k, "an incident", k.audit(store.AuditFilter{Page: "default", IncidentID: "a"}), "default/a/0 default/a/1 default/a/2")
-	equal(k, "a page", k.audit(store.AuditFilter{Page: "other"}), "other/a/0 other/a/1 other/a/2")
-	equal(k, "a time", k.audit(store.AuditFilter{From: after(time.Minute), Until: after(2 * time.Minute)}), "default/a/1 default/b/1 other/a/1")
-	equal(k, "the first two", k.audit(store.AuditFilter{Limit: 2}), "default/a/0 default/b/0")
-	all, err := k.AuditLog(k.ctx, store.AuditFilter{})
-	k.must(err)
-	equal(k, "all", len(all), 9)
-	equal(k, "after the first two", k.audit(store.AuditFilter{After: all[1].ID, Limit: 2}), "other/a/0 default/a/1")
-	want := audited("default", "b", 2)
-	want.ID = all[7].ID
-	equal(k, "an entry", fmt.Sprintf("%+v", all[7]), fmt.Sprintf("%+v", want))
-}
-
-func testForgetAudit(k *kit) {
-	var entries []store.AuditEntry
-	for n := range k.fixture.Step + 2 {
-		entries = append(entries, audited("default", "a", n))
-	}
-	k.change(caseA, store.CaseChange{Audit: entries})
-	before := after(time.Duration(k.fixture.Step+1) * time.Minute)
-	for i, want := range []bool{true, false, false} {
-		more, err := k.ForgetAudit(k.ctx, before)
-		k.must(err)
-		equal(k, fmt.Sprintf("more after call %d", i), more, want)
-	}
-	equal(k, "what stays", k.audit(store.AuditFilter{}), fmt.Sprintf("default/a/%d", k.fixture.Step+1))
 }

@@ -63,7 +63,7 @@ func Run(t *testing.T, open Open) {
 		{"Targets", targetTests}, {"Accept", acceptTests}, {"Plan", planTests}, {"Claim", claimTests}, {"Budgets", budgetTests},
 		{"Settle", settleTests}, {"Retry", retryTests}, {"Sweep", sweepTests}, {"History", historyTests},
 		{"Feeds", feedTests}, {"Replies", replyTests}, {"Reroute", rerouteTests}, {"Callbacks", callbackTests},
-		{"Resends", resendTests}, {"Cases", caseTests}, {"Suspects", suspectTests}, {"Probes", probeTests},
+		{"Resends", resendTests}, {"Cases", caseTests}, {"Audit", auditTests}, {"Suspects", suspectTests}, {"Probes", probeTests},
 		{"Replays", replayTests},
 	} {
 		t.Run(part.name, func(t *testing.T) {
