@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
 	"sync"
 	"time"
 )
@@ -82,6 +83,16 @@ func (in *incoming) leave() {
 	in.give()
 }
 
+// Read implements io.Reader. Whatever else ends a body early is its client's doing, and
+// the text of such an error has addresses.
+func (in *incoming) Read(p []byte) (int, error) {
+	n, err := in.ReadCloser.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, os.ErrDeadlineExceeded) {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
+}
+
 // all reads the body, of at most limit bytes. A large one waits for its turn to be
 // understood, within the patience.
 func (in *incoming) all(w http.ResponseWriter, r *http.Request, limit int64, patience time.Duration) ([]byte, error) {
@@ -96,7 +107,7 @@ func (in *incoming) all(w http.ResponseWriter, r *http.Request, limit int64, pat
 	if r.ContentLength >= 0 {
 		most = int(r.ContentLength) + 1
 	}
-	if err := in.read(w, http.MaxBytesReader(w, in.ReadCloser, limit), most); err != nil {
+	if err := in.read(w, http.MaxBytesReader(w, in, limit), most); err != nil {
 		return nil, err
 	}
 	in.whole = true

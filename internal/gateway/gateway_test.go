@@ -57,6 +57,7 @@ type fixture struct {
 	// crowd changes the listener before it accepts; nil leaves it.
 	crowd   func(*Crowd)
 	handler *Handler
+	close   func() // ends all requests
 	later   atomic.Int64 // nanoseconds that the lifecycle's clock is past now
 }
 
@@ -274,7 +275,7 @@ func (f *fixture) serve() {
 		<-ended
 		server.Close()
 	})
-	f.url = server.URL
+	f.url, f.close = server.URL, server.Close
 }
 
 func routeTarget(t *incident.Target) (group, provider string, err error) {
