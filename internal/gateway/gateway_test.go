@@ -57,7 +57,7 @@ type fixture struct {
 	// crowd changes the listener before it accepts; nil leaves it.
 	crowd   func(*Crowd)
 	handler *Handler
-	close   func() // ends all requests
+	close   func()       // ends all requests
 	later   atomic.Int64 // nanoseconds that the lifecycle's clock is past now
 }
 
