@@ -24,12 +24,7 @@ import (
 // fire, are repeated, change, end, fire again within the cool-down and after it. The
 // engine is restarted on the way. What the webhook got is the judge.
 func TestRealAlertmanager(t *testing.T) {
-	program, err := exec.LookPath("prometheus-alertmanager")
-	if err != nil {
-		if program, err = exec.LookPath("alertmanager"); err != nil {
-			t.Skip("SKIPPED: Alertmanager is not installed (make deps does that), so no alert of a real one was told of")
-		}
-	}
+	program := needs(t, "prometheus-alertmanager", "alertmanager")
 	heard := &subscriber{}
 	hook := httptest.NewServer(heard)
 	defer hook.Close()
@@ -192,37 +187,17 @@ type alertmanager struct {
 // the address of the engine.
 func startAlertmanager(t *testing.T, program, engine string) *alertmanager {
 	t.Helper()
-	sample, err := os.ReadFile(filepath.Join("..", "..", "deploy", "alertmanager", "alertmanager.yml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	text := string(sample)
-	for _, change := range [][2]string{
-		{"group_wait: 30s", "group_wait: 200ms"}, {"group_interval: 1m", "group_interval: 500ms"},
-		{"repeat_interval: 1h", "repeat_interval: 500ms"}, {"http://127.0.0.1:8080/v1/alerts", engine + "/v1/alerts"},
-	} {
-		if !strings.Contains(text, change[0]) {
-			t.Fatalf("deploy/alertmanager has no %q", change[0])
-		}
-		text = strings.ReplaceAll(text, change[0], change[1])
-	}
+	text := sample(t, filepath.Join("alertmanager", "alertmanager.yml"),
+		[2]string{"group_wait: 30s", "group_wait: 200ms"}, [2]string{"group_interval: 1m", "group_interval: 500ms"},
+		[2]string{"repeat_interval: 1h", "repeat_interval: 500ms"}, [2]string{"http://127.0.0.1:8080/v1/alerts", engine + "/v1/alerts"})
 	dir, listen := t.TempDir(), freeAddr(t)
 	for name, text := range map[string]string{"alertmanager.yml": text, "tocsin.token": "a-token-of-the-engine\n"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	command := exec.Command(program, "--config.file="+filepath.Join(dir, "alertmanager.yml"), "--storage.path="+filepath.Join(dir, "data"),
-		"--web.listen-address="+listen, "--cluster.listen-address=", "--log.level=error")
-	command.SysProcAttr = childAttributes()
-	command.Stdout, command.Stderr = t.Output(), t.Output()
-	if err := command.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = command.Process.Kill()
-		_ = command.Wait() // says that it was killed
-	})
+	begin(t, exec.Command(program, "--config.file="+filepath.Join(dir, "alertmanager.yml"), "--storage.path="+filepath.Join(dir, "data"),
+		"--web.listen-address="+listen, "--cluster.listen-address=", "--log.level=error"))
 	m := &alertmanager{t, "http://" + listen}
 	eventually(t, func() bool { code, _ := get(m.url + "/-/ready"); return code == http.StatusOK })
 	return m

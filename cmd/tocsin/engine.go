@@ -177,7 +177,7 @@ func runEngine(ctx context.Context, cfg *config.Config, stderr io.Writer) (err e
 	}
 	running.run(ctx, "feeds", func(ctx context.Context) error { published.Run(ctx); return nil })
 	running.run(ctx, "live page", control.Run)
-	running.run(ctx, "control listener", serveControl(gateway.NewServer(routes, log), withTLS(gateway.Limit(listener))))
+	running.run(ctx, "control listener", serveControl(gateway.NewServer(routes, log), withTLS(gateway.NewCrowd(listener, log))))
 	if cfg.PublicListen != "" {
 		public, err := net.Listen("tcp", cfg.PublicListen)
 		if err != nil {
@@ -198,7 +198,11 @@ func serveControl(server *http.Server, listener net.Listener) func(context.Conte
 		defer context.AfterFunc(ctx, func() {
 			patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), serverPatience)
 			defer cancel()
-			stopped <- server.Shutdown(patience)
+			err := server.Shutdown(patience)
+			if errors.Is(err, context.DeadlineExceeded) {
+				err = server.Close() // clients that take their time have no answer, and so no promise
+			}
+			stopped <- err
 		})()
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			return err

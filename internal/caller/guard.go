@@ -83,9 +83,6 @@ func (g *Guard) Guards(route string) bool { return len(g.routes[route]) > 0 }
 type Admission struct {
 	// Source is who sent it.
 	Source string
-	// Body is the request's, if Read.
-	Body []byte
-	Read bool
 
 	answered func(ctx context.Context, success bool)
 }

@@ -93,8 +93,8 @@ func (g *gate) wants(source string, r request, status int) {
 	if err != nil {
 		g.Fatalf("%v", err)
 	}
-	if a.Source != source || a.Read && string(a.Body) != r.body {
-		g.Errorf("let in as %s with %q", a.Source, a.Body)
+	if a.Source != source {
+		g.Errorf("let in as %s, not %s", a.Source, source)
 	}
 	a.Answered(g.Context(), status)
 }

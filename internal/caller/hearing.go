@@ -90,7 +90,7 @@ func (a *attempt) judge(g *Guard, body []byte, now time.Time) (admitted *Admissi
 	case a.why != "":
 		return nil, a.why
 	case at.IsZero():
-		return &Admission{Source: a.name, Body: body, Read: true}, ""
+		return &Admission{Source: a.name}, ""
 	case !fresh(at, now):
 		return nil, "the body came too late for the time that is signed"
 	}
@@ -104,7 +104,7 @@ func (a *attempt) judge(g *Guard, body []byte, now time.Time) (admitted *Admissi
 		}
 		a.taken.end(print, at, success)
 	}
-	return &Admission{Source: a.name, Body: body, Read: true, answered: end}, ""
+	return &Admission{Source: a.name, answered: end}, ""
 }
 
 // refuse counts and logs the request under the source that it meant to be, as far as

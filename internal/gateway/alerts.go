@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"crypto/sha256"
 	"net/http"
 
 	"github.com/tocsin/tocsin/internal/lifecycle"
@@ -30,12 +29,11 @@ type reported struct {
 // takeReports takes a body that read turns into reports. One that is the same as the
 // last of its groups is answered without being read.
 func (g *gateway) takeReports(w http.ResponseWriter, r *http.Request, source string, limit int64, read func([]byte) ([]*lifecycle.Report, error)) error {
-	body, done, err := g.readLarge(w, r, limit)
-	defer func() { done() }()
+	body, err := g.readBody(w, r, limit)
 	if err != nil {
 		return err
 	}
-	digest := sha256.Sum256(append(body, source...))
+	digest := digestOf(body, source)
 	if answers, known := g.Lifecycle.Recall(digest); known {
 		return writeJSON(w, http.StatusAccepted, reportedOf(answers))
 	}

@@ -1,8 +1,7 @@
 package gateway
 
 import (
-	"bytes"
-	"context"
+	"crypto/sha256"
 	"errors"
 	"io"
 	"mime"
@@ -32,73 +31,25 @@ func (g *gateway) readBody(w http.ResponseWriter, r *http.Request, limit int64, 
 	if _, err := mediaType(r, append([]string{mediaJSON}, others...)...); err != nil {
 		return nil, err
 	}
-	if held, ok := r.Body.(*heldBody); ok {
-		return held.content, nil
-	}
-	return drain(w, r, limit)
+	return g.drain(w, r, limit)
 }
 
-// drain reads a body of any kind.
-func drain(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
-	if r.ContentLength > limit {
-		w.Header().Set("Connection", "close") // rather than read it all
-		return nil, &http.MaxBytesError{Limit: limit}
+// drain reads a body of any kind, once: another time it has the same.
+func (g *gateway) drain(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
+	in, ok := r.Body.(*incoming)
+	if !ok {
+		return nil, nil // there is none
 	}
-	return io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	return in.all(w, r, limit, g.opt.OfferTimeout)
 }
 
-// heldBody is a body that was read to check its signature, within the limit of its
-// route.
-type heldBody struct {
-	content []byte
-	read    int
-}
-
-func (h *heldBody) Read(b []byte) (int, error) {
-	if h.read == len(h.content) {
-		return 0, io.EOF
-	}
-	n := copy(b, h.content[h.read:])
-	h.read += n
-	return n, nil
-}
-
-// Close does nothing; the server closes what it was read from.
-func (h *heldBody) Close() error { return nil }
-
-// smallBody is what any request may hold in memory; larger ones wait for a turn.
-const smallBody = 256 << 10
-
-// readLarge is readBody for bodies that take many times their size once they are
-// read: few large ones are in memory at once. done gives the turn back.
-func (g *gateway) readLarge(w http.ResponseWriter, r *http.Request, limit int64) (body []byte, done func(), err error) {
-	done = func() {}
-	if _, err := mediaType(r, mediaJSON); err != nil {
-		return nil, done, err
-	}
-	if r.ContentLength > limit {
-		w.Header().Set("Connection", "close") // rather than read it all
-		return nil, done, &http.MaxBytesError{Limit: limit}
-	}
-	if held, ok := r.Body.(*heldBody); ok && len(held.content) < smallBody {
-		return held.content, done, nil
-	}
-	var buf bytes.Buffer
-	buf.Grow(int(min(max(r.ContentLength, 0), smallBody)) + bytes.MinRead)
-	rest := http.MaxBytesReader(w, r.Body, limit)
-	if _, err := buf.ReadFrom(io.LimitReader(rest, smallBody)); err != nil || buf.Len() < smallBody {
-		return buf.Bytes(), done, err
-	}
-	ctx, cancel := context.WithTimeout(r.Context(), g.opt.OfferTimeout)
-	defer cancel()
-	select {
-	case g.large <- struct{}{}:
-	case <-ctx.Done():
-		return nil, done, refuse(http.StatusServiceUnavailable, "too many large bodies are being read; send this again later")
-	}
-	done = func() { <-g.large }
-	_, err = buf.ReadFrom(rest)
-	return buf.Bytes(), done, err
+// digestOf tells bodies apart, by where they came to as well.
+func digestOf(body []byte, to string) (digest [sha256.Size]byte) {
+	h := sha256.New()
+	h.Write(body)
+	io.WriteString(h, to)
+	h.Sum(digest[:0])
+	return digest
 }
 
 // pacedBody gives a client a time for each part of a long body, so that one that

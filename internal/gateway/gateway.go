@@ -176,13 +176,10 @@ type gateway struct {
 	recent  *recent
 	viewers *viewers
 	imports chan struct{} // a token for each running import
-	large   chan struct{} // a token for each large body that is in memory
+	bodies  *bodies
 }
 
-const (
-	maxImports = 4
-	maxLarge   = 2
-)
+const maxImports = 4
 
 // Handler answers the requests of the control listener; see [NewServer] for the
 // server around it.
@@ -211,7 +208,7 @@ func New(deps Deps, opt Options) *Handler {
 	if deps.Callers == nil {
 		deps.Callers, _ = caller.New(caller.Options{}) // only a source can be at fault
 	}
-	g := &gateway{Deps: deps, opt: opt, recent: newRecent(), viewers: newViewers(), imports: make(chan struct{}, maxImports), large: make(chan struct{}, maxLarge)}
+	g := &gateway{Deps: deps, opt: opt, recent: newRecent(), viewers: newViewers(), imports: make(chan struct{}, maxImports), bodies: newBodies()}
 	auth := newAuth(opt.Tokens)
 	mux := http.NewServeMux()
 	for _, r := range g.routes() {

@@ -53,8 +53,12 @@ type fixture struct {
 	watch  *probing.Watch
 	meter  *meter
 	log    *lockedBuffer
-	header http.Header  // of every request
-	later  atomic.Int64 // nanoseconds that the lifecycle's clock is past now
+	header http.Header // of every request
+	// crowd changes the listener before it accepts; nil leaves it.
+	crowd   func(*Crowd)
+	handler *Handler
+	close   func()       // ends all requests
+	later   atomic.Int64 // nanoseconds that the lifecycle's clock is past now
 }
 
 func (f *fixture) clock() time.Time { return now.Add(time.Duration(f.later.Load())) }
@@ -250,7 +254,8 @@ func (f *fixture) keep() {
 
 // serve begins with a new gateway, as the next process would.
 func (f *fixture) serve() {
-	handler := New(f.deps, f.opt)
+	f.handler = New(f.deps, f.opt)
+	handler := f.handler
 	ctx, cancel := context.WithCancel(context.WithoutCancel(f.Context()))
 	ended := make(chan struct{})
 	go func() {
@@ -259,14 +264,18 @@ func (f *fixture) serve() {
 	}()
 	server := httptest.NewUnstartedServer(nil)
 	server.Config = NewServer(f.judged(handler), f.deps.Log)
-	server.Listener = Limit(server.Listener)
+	crowd := NewCrowd(server.Listener, f.deps.Log)
+	if f.crowd != nil {
+		f.crowd(crowd)
+	}
+	server.Listener = crowd
 	server.Start()
 	f.Cleanup(func() {
 		cancel()
 		<-ended
 		server.Close()
 	})
-	f.url = server.URL
+	f.url, f.close = server.URL, server.Close
 }
 
 func routeTarget(t *incident.Target) (group, provider string, err error) {

@@ -31,6 +31,9 @@ func (g *gateway) safe(next http.Handler) http.Handler {
 		if r.ContentLength != 0 {
 			// Also for a body that nobody reads: the server drains it.
 			_ = control.SetReadDeadline(time.Now().Add(g.opt.BodyTimeout))
+			entered, leave := g.bodies.enter(r)
+			defer leave()
+			r = entered
 		}
 		tracked := &trackedWriter{ResponseWriter: w}
 		defer func() {
@@ -184,14 +187,13 @@ func unauthorised(w http.ResponseWriter, detail string) error {
 // taken again: after anything else the sender may send the same once more.
 func (g *gateway) admit(in intake, next http.Handler, w http.ResponseWriter, r *http.Request) error {
 	if in.key != nil {
-		body, err := drain(w, r, in.limit)
+		body, err := g.drain(w, r, in.limit)
 		if err != nil {
 			return err
 		}
 		r = caller.WithKey(r, in.key(body))
-		r.Body = &heldBody{content: body}
 	}
-	admitted, err := g.Callers.Admit(in.of(r), r, func() ([]byte, error) { return drain(w, r, in.limit) })
+	admitted, err := g.Callers.Admit(in.of(r), r, func() ([]byte, error) { return g.drain(w, r, in.limit) })
 	switch {
 	case errors.Is(err, caller.ErrRefused):
 		return unauthorised(w, "nobody who may send here is known by this; the log says more")
@@ -199,9 +201,6 @@ func (g *gateway) admit(in intake, next http.Handler, w http.ResponseWriter, r *
 		return refuse(http.StatusServiceUnavailable, "this can't be taken now; send it again later")
 	case err != nil:
 		return err
-	}
-	if admitted.Read {
-		r.Body = &heldBody{content: admitted.Body}
 	}
 	tracked := &trackedWriter{ResponseWriter: w, begins: func(status int) { admitted.Answered(r.Context(), status) }}
 	defer func() {

@@ -165,6 +165,36 @@ func TestSlowBodies(t *testing.T) {
 	}
 }
 
+// TestBrokenBodiesAreTheirClients: neither is a defect, and the log has nothing of them.
+func TestBrokenBodiesAreTheirClients(t *testing.T) {
+	f := start(t)
+	for path, media := range map[string]string{"/v1/alerts": "application/json", "/v1/targets/import": "application/x-ndjson"} {
+		head := "POST " + path + " HTTP/1.1\r\nHost: localhost\r\nContent-Type: " + media + "\r\n"
+		res, err := http.ReadResponse(f.dial(head+"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\nno length\r\n"), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		res.Body.Close()
+		if res.StatusCode != http.StatusBadRequest {
+			t.Errorf("%s: chunks that are none are answered %s", path, res.Status)
+		}
+		conn, err := net.Dial("tcp", strings.TrimPrefix(f.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(conn, head+"Content-Length: 100\r\n\r\n{"); err != nil {
+			t.Fatal(err)
+		}
+		_ = conn.(*net.TCPConn).SetLinger(0) // a reset
+		conn.Close()
+	}
+	f.post("/v1/incidents", minimal).want(202)
+	f.close()
+	if log := f.log.String(); strings.Contains(log, "level=ERROR") {
+		t.Errorf("the log says %s", log)
+	}
+}
+
 type intakeFunc func(ctx context.Context) error
 
 func (i intakeFunc) Offer(ctx context.Context, _ *queue.Event) error { return i(ctx) }

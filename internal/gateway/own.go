@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"context"
-	"crypto/sha256"
 	"net/http"
 
 	"github.com/tocsin/tocsin/incident"
@@ -17,12 +16,11 @@ func (g *gateway) postOwn(w http.ResponseWriter, r *http.Request) error {
 	if !ok {
 		return refuse(http.StatusNotFound, "there is no source by this name")
 	}
-	body, done, err := g.readLarge(w, r, maxOwnBytes)
-	defer func() { done() }()
+	body, err := g.readBody(w, r, maxOwnBytes)
 	if err != nil {
 		return err
 	}
-	digest := sha256.Sum256(append(body, "own "+name...))
+	digest := digestOf(body, "own "+name)
 	if answers, known := g.Lifecycle.Recall(digest); known {
 		return writeJSON(w, http.StatusAccepted, reportedOf(answers))
 	}

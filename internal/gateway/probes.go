@@ -17,8 +17,7 @@ type folded struct {
 }
 
 func (g *gateway) postProbes(w http.ResponseWriter, r *http.Request) error {
-	body, done, err := g.readLarge(w, r, probe.MaxBytes)
-	defer func() { done() }()
+	body, err := g.readBody(w, r, probe.MaxBytes)
 	if err != nil {
 		return err
 	}

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"crypto/rand"
-	"crypto/sha256"
 	"errors"
 	"net/http"
 
@@ -25,8 +24,7 @@ type enqueued struct {
 // postPagerDuty takes an event of PagerDuty's Events API, whose senders try again
 // after a 5xx.
 func (g *gateway) postPagerDuty(w http.ResponseWriter, r *http.Request) error {
-	body, done, err := g.readLarge(w, r, senders.MaxPagerDuty)
-	defer func() { done() }()
+	body, err := g.readBody(w, r, senders.MaxPagerDuty)
 	if err != nil {
 		return err
 	}
@@ -44,7 +42,7 @@ func (g *gateway) postPagerDuty(w http.ResponseWriter, r *http.Request) error {
 		g.Meter.EventRefused(senders.SourcePagerDuty, "invalid")
 		return refusePagerDuty(w, err)
 	}
-	digest := sha256.Sum256(append(body, senders.SourcePagerDuty+" "+source+" "+e.DedupKey...))
+	digest := digestOf(body, senders.SourcePagerDuty+" "+source+" "+e.DedupKey)
 	if _, known := g.Lifecycle.Recall(digest); !known {
 		if _, err := g.report(r.Context(), senders.SourcePagerDuty, digest, reports); err != nil {
 			return err

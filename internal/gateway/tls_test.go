@@ -138,7 +138,7 @@ func secure(t *testing.T, clients *authority) *secured {
 	}
 	server := httptest.NewUnstartedServer(nil)
 	server.Config = NewServer(s.judged(New(s.deps, s.opt)), s.deps.Log)
-	server.Listener = tls.NewListener(Limit(server.Listener), terms)
+	server.Listener = tls.NewListener(NewCrowd(server.Listener, s.deps.Log), terms)
 	server.Start()
 	t.Cleanup(server.Close)
 	s.addr = server.Listener.Addr().String()

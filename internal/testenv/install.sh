@@ -28,6 +28,7 @@ need "python3-feedparser" /usr/bin/python3 -c "import feedparser" # reads them
 need "notmuch" has notmuch                # a mail reader that is not ours: shows the threads
 need "prometheus" has promtool            # reads the scrape configuration, tries the alert rules
 need "prometheus-alertmanager" has amtool # reads the Alertmanager configuration; a real one sends alerts
+need "prometheus-blackbox-exporter" has prometheus-blackbox-exporter # probes for Prometheus and Alertmanager
 need "wrk" has wrk                        # the bench: reads feeds as fast as they come
 need "nginx-light" has nginx              # the bench: what feeds are compared with
 # A browser opens the live page. Ubuntu packages it as a snap alone, which can't use
