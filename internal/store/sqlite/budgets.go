@@ -15,7 +15,7 @@ const (
 	toldSoFar = `SELECT count(*) FILTER (WHERE d.outcome = 1), count(*) FILTER (WHERE d.outcome = 1 AND d.sent_at > ?4),
 		count(*) FILTER (WHERE d.outcome = 0 AND d.batch IS NOT NULL AND EXISTS (
 			SELECT 1 FROM batches b WHERE b.id = d.batch AND (b.held = 1 OR b.holder <> 0)))
-		FROM deliveries d WHERE d.incident = ?1 AND d.target = ?2 AND d.sequence < ?3`
+		FROM updates u CROSS JOIN deliveries d ON d.id = (u.id << 32) + ?2 WHERE u.incident = ?1 AND u.sequence < ?3`
 	spentSoFar = `SELECT sum(messages) FILTER (WHERE hour = ?2), sum(messages) FROM spent WHERE grp = ?1 AND hour BETWEEN ?3 AND ?2`
 	statusOf   = "SELECT CAST(event AS TEXT) ->> '$.status' FROM updates WHERE incident = ? AND sequence = ?"
 )
@@ -36,17 +36,11 @@ func hour(at time.Time) int64 { return at.Unix() / int64(time.Hour/time.Second) 
 type budgets struct {
 	tx    *sqlitedb.Tx
 	spent map[string]*dispatcher.Spent // by group
-	last  map[updateOf]bool
-}
-
-// updateOf names an update.
-type updateOf struct {
-	incident int64
-	sequence int
+	last  map[updateName]bool
 }
 
 func newBudgets(tx *sqlitedb.Tx) budgets {
-	return budgets{tx, make(map[string]*dispatcher.Spent), make(map[updateOf]bool)}
+	return budgets{tx, make(map[string]*dispatcher.Spent), make(map[updateName]bool)}
 }
 
 // check says what of its budget keeps a delivery from being sent; what it lets
@@ -104,7 +98,7 @@ func (b *budgets) groupSpent(r *dispatcher.ClaimRequest) (*dispatcher.Spent, err
 
 // ends says whether an update ends its incident.
 func (b *budgets) ends(id int64, sequence int) (bool, error) {
-	u := updateOf{id, sequence}
+	u := updateName{id, sequence}
 	last, known := b.last[u]
 	if known {
 		return last, nil
