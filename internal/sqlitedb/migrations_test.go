@@ -78,3 +78,41 @@ func TestCountedMessagesAreThoseOfTheChannel(t *testing.T) {
 		t.Errorf("counted %q, want %q", got, want)
 	}
 }
+
+func TestDeliveriesAreKeyedByTheirUpdate(t *testing.T) {
+	dir := t.TempDir()
+	const update = `INSERT INTO updates (id, incident, sequence, hash, event, private, test, updated_at, accepted_at, highest,
+		components, whole, planning) VALUES `
+	earlier(t, dir, 16,
+		update+`(7, 1, 1, '', '', 0, 0, 0, 0, '', '', 0, 0), (8, 1, NULL, '', '', 0, 0, 0, 0, '', '', 0, 0),
+			(9, 1, 2, '', '', 0, 0, 0, 0, '', '', 0, 0), (10, 2, 1, '', '', 0, 0, 0, 0, '', '', 0, 0)`,
+		`INSERT INTO deliveries (incident, target, sequence, outcome, batch, attempt, class, since, due_at, sent_at, done_at, detail, edition) VALUES
+			(1, 5, 1, 1, 30, 2, 1, 100, NULL, 110, 120, 'http 200', 1), (1, 5, 2, 0, NULL, 1, 2, 101, 130, 111, NULL, 'http 500', 0),
+			(1, 4294967295, 1, 0, 31, 0, 0, 102, NULL, NULL, NULL, '', 0), (2, 5, 1, 5, 32, 1, 3, 103, NULL, 113, 123, 'http 400', 0)`)
+	db := open(t, Options{Dir: dir})
+	var got []string
+	var waited []int64
+	if err := db.Read(t.Context(), func(tx *Tx) error {
+		rows := tx.Query(`SELECT concat_ws(' ', id >> 32, id & 4294967295, outcome, coalesce(batch, '-'), attempt, class, since,
+			coalesce(due_at, '-'), coalesce(sent_at, '-'), coalesce(done_at, '-'), detail, edition) FROM deliveries ORDER BY id`)
+		for rows.Next() {
+			got = append(got, rows.Text(0))
+		}
+		rows = tx.Query("SELECT id FROM updates WHERE waited = 1")
+		for rows.Next() {
+			waited = append(waited, rows.Int(0))
+		}
+		return rows.Err()
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{
+		"7 5 1 30 2 1 100 - 110 120 http 200 1", "7 4294967295 0 31 0 0 102 - - -  0",
+		"9 5 0 - 1 2 101 130 111 - http 500 0", "10 5 5 32 1 3 103 - 113 123 http 400 0",
+	}; !slices.Equal(got, want) {
+		t.Errorf("kept %q, want %q", got, want)
+	}
+	if want := []int64{9}; !slices.Equal(waited, want) {
+		t.Errorf("rows of updates %v waited, want %v", waited, want)
+	}
+}

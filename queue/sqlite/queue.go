@@ -147,8 +147,7 @@ func lacking(tx *sqlitedb.Tx, batches []*queue.Batch) ([]*queue.Batch, error) {
 	for _, b := range batches {
 		there, err := exists(tx, "SELECT 1 FROM batches WHERE id = ?", b.ID)
 		if err == nil && !there && len(b.Deliveries) > 0 {
-			there, err = exists(tx, "SELECT 1 FROM deliveries WHERE incident = ? AND target = ? AND sequence = ?",
-				b.Incident, b.Deliveries[0].Target, b.Sequence)
+			there, err = exists(tx, known, b.Incident, b.Sequence, b.Deliveries[0].Target)
 		}
 		if err != nil {
 			return nil, err
@@ -159,6 +158,9 @@ func lacking(tx *sqlitedb.Tx, batches []*queue.Batch) ([]*queue.Batch, error) {
 	}
 	return list, nil
 }
+
+// known finds a delivery by its update and its target.
+const known = "SELECT 1 FROM deliveries WHERE id = ((SELECT id FROM updates WHERE incident = ? AND sequence = ?) << 32) + ?"
 
 func exists(tx *sqlitedb.Tx, query string, args ...any) (bool, error) {
 	rows := tx.Query(query, args...)

@@ -69,9 +69,14 @@ func outbox(t *testing.T, db *sqlitedb.DB, b *queue.Batch) {
 		t.Fatal(err)
 	}
 	if err := db.Write(t.Context(), sqlitedb.Plan, func(tx *sqlitedb.Tx) error {
+		if _, err := tx.Exec(`INSERT INTO updates (id, incident, sequence, hash, event, private, test, updated_at, accepted_at, highest,
+			components, whole, planning) VALUES (?, ?, ?, '', '', 0, 0, 0, 0, '', '', 0, 0) ON CONFLICT DO NOTHING`,
+			b.Incident<<8|int64(b.Sequence), b.Incident, b.Sequence); err != nil {
+			return err
+		}
 		for _, d := range b.Deliveries {
-			if _, err := tx.Exec("INSERT INTO deliveries (incident, target, sequence, batch) VALUES (?, ?, ?, ?)",
-				b.Incident, d.Target, b.Sequence, b.ID); err != nil {
+			if _, err := tx.Exec("INSERT INTO deliveries (id, batch) VALUES (?, ?)",
+				(b.Incident<<8|int64(b.Sequence))<<32+d.Target, b.ID); err != nil {
 				return err
 			}
 		}

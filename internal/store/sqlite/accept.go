@@ -165,7 +165,7 @@ func writeIncident(tx *sqlitedb.Tx, id int64, a *dispatcher.Arrival, d dispatche
 
 const newUpdate = `INSERT INTO updates (incident, sequence, update_id, hash, event, private, test, updated_at,
 	received_at, accepted_at, expires_at, highest, components, whole, planning, page, sender)
-	VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, nullif(?, ''))`
+	VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, nullif(?, '')) RETURNING id`
 
 // insertUpdate writes a new update, or a stale one, which has no sequence and no
 // plan.
@@ -174,8 +174,13 @@ func insertUpdate(tx *sqlitedb.Tx, id int64, a *dispatcher.Arrival, event []byte
 	if d.UpdateID != "" {
 		name = d.UpdateID
 	}
-	_, err := tx.Exec(newUpdate, id, orNull(int64(d.Sequence)), name, a.Hash[:], event,
+	rows := tx.Query(newUpdate, id, orNull(int64(d.Sequence)), name, a.Hash[:], event,
 		a.Event.Visibility == incident.Private, a.Event.Test, d.UpdatedAt, a.ReceivedAt, d.AcceptedAt, d.ExpiresAt,
 		string(d.Highest), encodeList(d.Components), d.Whole, d.Sequence > 0, a.Event.Page, a.Sender)
-	return err
+	for rows.Next() {
+		if err := checkUpdateID(rows.Int(0)); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
 }

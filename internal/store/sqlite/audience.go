@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -41,10 +42,15 @@ const (
 		WHERE t.state = 0 AND t.incident = ?1 AND t.page = ?2 AND t.test = ?3 AND (t.stripe, t.provider, t.id) > (?4, ?5, ?6)
 		AND t.private >= ?7 ORDER BY t.stripe, t.provider, t.id LIMIT ?8`
 
-	// older finds, of some targets as JSON, the rows for this update and the open ones
-	// for earlier updates.
-	older = `SELECT d.target, d.sequence, d.since, d.batch FROM json_each(?2) j CROSS JOIN deliveries d
-		WHERE d.incident = ?1 AND d.target = j.value AND d.sequence <= ?3 AND (d.outcome = 0 OR d.sequence = ?3)`
+	// unsettled are the earlier updates of an incident that may have open rows. One
+	// that is open is in a batch, or waits. What expired with its update is closed.
+	unsettled = `SELECT u.id, u.sequence FROM updates u WHERE u.incident = ?1 AND u.sequence < ?2
+		AND (u.waited AND u.swept_at IS NULL OR EXISTS (SELECT 1 FROM batches b WHERE b.incident = ?1 AND b.sequence = u.sequence))`
+
+	// older finds, of some targets and updates as JSON, the open rows and all of one
+	// update.
+	older = `SELECT d.id, d.since, d.batch FROM json_each(?1) t CROSS JOIN json_each(?2) u CROSS JOIN deliveries d
+		WHERE d.id = (u.value << 32) + t.value AND (d.outcome = 0 OR u.value = ?3)`
 )
 
 // place is where a target stands in plan order, and what a cursor names.
@@ -136,6 +142,18 @@ func (s *Store) AudienceCount(ctx context.Context, q store.AudienceQuery) (map[s
 	return count, err
 }
 
+func jsonNumbers(list []int64) string {
+	out := make([]byte, 0, 12*len(list)+2)
+	for _, n := range list {
+		out = strconv.AppendInt(append(out, ','), n, 10)
+	}
+	if len(list) == 0 {
+		return "[]"
+	}
+	out[0] = '['
+	return string(append(out, ']'))
+}
+
 func jsonList(list []string) string {
 	if len(list) == 0 {
 		return "[]"
@@ -224,33 +242,50 @@ func merge(a, b audience) audience {
 	return out
 }
 
-// withOlder notes the targets' open rows of earlier updates, and leaves out who has a
-// row for this one already.
+// withOlder notes the targets' open rows of earlier updates and, if the plan asks for
+// it, leaves out who has a row for this one already. As a rule all that was planned
+// earlier is settled, and there is nothing to look for.
 func withOlder(tx *sqlitedb.Tx, p *dispatcher.Plan, all []dispatcher.Audient) ([]dispatcher.Audient, error) {
-	at := make(map[int64]int, len(all))
-	ids := make([]byte, 0, 8*len(all)+2)
-	for i := range all {
-		at[all[i].Target] = i
-		ids = strconv.AppendInt(append(ids, ','), all[i].Target, 10)
+	sequences := make(map[int64]int) // by update
+	rows := tx.Query(unsettled, p.Incident, p.Sequence)
+	for rows.Next() {
+		sequences[rows.Int(0)] = int(rows.Int(1))
 	}
-	if len(all) == 0 {
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	own := int64(-1)
+	if p.Recheck {
+		ids := deliveryIDs{tx: tx}
+		var err error
+		if own, err = ids.updateID(p.Incident, p.Sequence); err != nil {
+			return nil, err
+		}
+		sequences[own] = p.Sequence
+	}
+	if len(all) == 0 || len(sequences) == 0 {
 		return all, nil
 	}
-	ids[0] = '['
+	at := make(map[int64]int, len(all))
+	targets := make([]int64, len(all))
+	for i := range all {
+		at[all[i].Target] = i
+		targets[i] = all[i].Target
+	}
 	planned := make(map[int64]bool)
-	rows := tx.Query(older, p.Incident, string(append(ids, ']')), p.Sequence)
+	rows = tx.Query(older, jsonNumbers(targets), jsonNumbers(slices.Sorted(maps.Keys(sequences))), own)
 	for rows.Next() {
-		id, sequence := rows.Int(0), int(rows.Int(1))
-		if sequence == p.Sequence {
-			planned[id] = true
+		id := rows.Int(0)
+		if updateOf(id) == own {
+			planned[targetOf(id)] = true
 			continue
 		}
-		a := &all[at[id]]
-		if since := rows.Time(2); a.Since.IsZero() || !since.IsZero() && since.Before(a.Since) {
+		a := &all[at[targetOf(id)]]
+		if since := rows.Time(1); a.Since.IsZero() || !since.IsZero() && since.Before(a.Since) {
 			a.Since = since
 		}
-		if rows.Null(3) {
-			a.Waiting = append(a.Waiting, sequence)
+		if rows.Null(2) {
+			a.Waiting = append(a.Waiting, sequences[updateOf(id)])
 		}
 	}
 	return slices.DeleteFunc(all, func(a dispatcher.Audient) bool { return planned[a.Target] }), rows.Err()

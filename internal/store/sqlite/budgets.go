@@ -16,21 +16,21 @@ const (
 	toldSoFar = `SELECT count(*) FILTER (WHERE d.outcome = 1), count(*) FILTER (WHERE d.outcome = 1 AND d.sent_at > ?4),
 		count(*) FILTER (WHERE d.outcome = 0 AND d.batch IS NOT NULL AND EXISTS (
 			SELECT 1 FROM batches b WHERE b.id = d.batch AND (b.held = 1 OR b.holder <> 0)))
-		FROM deliveries d WHERE d.incident = ?1 AND d.target = ?2 AND d.sequence < ?3`
+		FROM updates u CROSS JOIN deliveries d ON d.id = (u.id << 32) + ?2 WHERE u.incident = ?1 AND u.sequence < ?3`
 	// toldOfAll are the deliveries of all incidents that a target was claimed for and
 	// that may count: whether it took them and they were sent after ?2, and whether a
 	// worker has them in hand.
 	toldOfAll = `SELECT m.incident, m.sequence, d.outcome = 1 AND d.sent_at > ?2,
 		d.outcome = 0 AND d.batch IS NOT NULL AND EXISTS (SELECT 1 FROM batches b WHERE b.id = d.batch AND (b.held = 1 OR b.holder <> 0))
-		FROM messages m LEFT JOIN deliveries d ON d.incident = m.incident AND d.target = m.target AND d.sequence = m.sequence
-		WHERE m.target = ?1`
+		FROM messages m LEFT JOIN updates u ON u.incident = m.incident AND u.sequence = m.sequence
+		LEFT JOIN deliveries d ON d.id = (u.id << 32) + m.target WHERE m.target = ?1`
 	noteMessage = "INSERT INTO messages (target, incident, sequence) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
 	dropMessage = "DELETE FROM messages WHERE target = ? AND incident = ? AND sequence = ?"
 
 	statusOf = "SELECT CAST(event AS TEXT) ->> '$.status' FROM updates WHERE incident = ? AND sequence = ?"
 
 	countMessages = "INSERT INTO counted (account, hour, messages) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET messages = messages + excluded.messages"
-	takenBefore   = "SELECT 1 FROM deliveries WHERE incident = ? AND target = ? AND sequence = ? AND outcome = 1 AND sent_at IS ?"
+	takenBefore   = "SELECT 1 FROM deliveries WHERE id = ? AND outcome = 1 AND sent_at IS ?"
 	dropCounts    = "DELETE FROM counted WHERE account = ? AND hour < ?"
 )
 
@@ -46,16 +46,10 @@ type hourOf struct {
 // budgets are what the requests of one claim may send.
 type budgets struct {
 	tx   *sqlitedb.Tx
-	last map[updateOf]bool
+	last map[updateName]bool
 }
 
-// updateOf names an update.
-type updateOf struct {
-	incident int64
-	sequence int
-}
-
-func newBudgets(tx *sqlitedb.Tx) budgets { return budgets{tx, make(map[updateOf]bool)} }
+func newBudgets(tx *sqlitedb.Tx) budgets { return budgets{tx, make(map[updateName]bool)} }
 
 // writes says whether a claim changes anything.
 func writes(r dispatcher.ClaimRequest) bool {
@@ -132,11 +126,11 @@ func (b *budgets) spent(r *dispatcher.ClaimRequest, d *queue.Delivery) (s dispat
 // itself, and forgets what counts no more: closed without having been taken, sent too long
 // ago, or with nobody. What waits is noted again by its next claim.
 func (b *budgets) spentOnAll(r *dispatcher.ClaimRequest, d *queue.Delivery, s *dispatcher.Spent) error {
-	own := updateOf{r.Batch.Incident, r.Batch.Sequence}
-	var old []updateOf
+	own := updateName{r.Batch.Incident, r.Batch.Sequence}
+	var old []updateName
 	rows := b.tx.Query(toldOfAll, d.Target, r.Now.Add(-r.Budget.PerTarget.Every))
 	for rows.Next() {
-		switch of := (updateOf{rows.Int(0), int(rows.Int(1))}); {
+		switch of := (updateName{rows.Int(0), int(rows.Int(1))}); {
 		case of == own:
 		case rows.Bool(2):
 			s.AllRecent++
@@ -159,7 +153,7 @@ func (b *budgets) spentOnAll(r *dispatcher.ClaimRequest, d *queue.Delivery, s *d
 
 // ends says whether an update ends its incident.
 func (b *budgets) ends(id int64, sequence int) (bool, error) {
-	u := updateOf{id, sequence}
+	u := updateName{id, sequence}
 	last, known := b.last[u]
 	if known {
 		return last, nil
@@ -178,13 +172,13 @@ type tally struct {
 	took map[hourOf]int
 }
 
-// add counts a settlement on its accounts, before it is written. A repeated one counts
+// add counts the settlement of a row on its accounts, before it is written. A repeated one counts
 // once.
-func (t *tally) add(r *dispatcher.Settlement) error {
+func (t *tally) add(id int64, r *dispatcher.Settlement) error {
 	if r.Outcome != dispatcher.Delivered || len(r.Accounts) == 0 {
 		return nil
 	}
-	if known, err := exists(t.tx, takenBefore, r.Incident, r.Target, r.Sequence, r.SentAt); err != nil || known {
+	if known, err := exists(t.tx, takenBefore, id, r.SentAt); err != nil || known {
 		return err
 	}
 	if t.took == nil {

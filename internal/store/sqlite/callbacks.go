@@ -19,15 +19,15 @@ const (
 	insertCallback = "INSERT INTO callbacks (incident, sequence, url) VALUES (?, ?, ?)"
 
 	// incomplete are the updates that wait for their end and have no plan to come.
-	incomplete = `SELECT c.incident, c.sequence, c.looked FROM callbacks c
+	incomplete = `SELECT c.incident, c.sequence, c.looked, u.id FROM callbacks c
 		JOIN updates u ON u.incident = c.incident AND u.sequence = c.sequence AND u.planning = 0
 		WHERE c.completed_at IS NULL AND (c.incident, c.sequence) > (?, ?) ORDER BY c.incident, c.sequence LIMIT +?`
-	// firstOpen walks the incident's rows from where the last look ended. A closed
+	// firstOpen walks the update's rows from where the last look ended. A closed
 	// row stays closed, so each is passed over once in an update's life.
-	firstOpen = "SELECT target FROM deliveries WHERE incident = ? AND target >= ? AND sequence = ? AND outcome = 0 ORDER BY target LIMIT 1"
-	// outcomesOf reads the incident's rows once, when its update is complete.
+	firstOpen = "SELECT id FROM deliveries WHERE id >= ? AND id < ? AND outcome = 0 ORDER BY id LIMIT 1"
+	// outcomesOf reads the update's rows once, when it is complete.
 	outcomesOf = `SELECT coalesce(t.channel, ''), d.outcome, count(*), max(d.done_at) FROM deliveries d
-		LEFT JOIN targets t ON t.id = d.target WHERE d.incident = ? AND d.sequence = ? GROUP BY 1, 2`
+		LEFT JOIN targets t ON t.id = ` + targetOfRow + ` WHERE d.id >= ? AND d.id < ? GROUP BY 1, 2`
 
 	// Where a resend opened rows again since the look, looked is another.
 	noteLooked   = "UPDATE callbacks SET looked = ? WHERE incident = ? AND sequence = ? AND completed_at IS NULL AND looked = ?"
@@ -47,6 +47,7 @@ const (
 // look is one update's turn of Complete.
 type look struct {
 	incident, sequence int64
+	update             int64 // its id
 	looked             int64
 	// open is the first target whose delivery is open; without one the update is
 	// complete, and the rest says how.
@@ -95,16 +96,16 @@ func lookAt(tx *sqlitedb.Tx, last look) ([]look, error) {
 	var looks []look
 	rows := tx.Query(incomplete, last.incident, last.sequence, lookedAt)
 	for rows.Next() {
-		looks = append(looks, look{incident: rows.Int(0), sequence: rows.Int(1), looked: rows.Int(2)})
+		looks = append(looks, look{incident: rows.Int(0), sequence: rows.Int(1), looked: rows.Int(2), update: rows.Int(3)})
 	}
 	if err := rows.Err(); err != nil {
 		return nil, err
 	}
 	for i := range looks {
 		l := &looks[i]
-		rows := tx.Query(firstOpen, l.incident, l.looked, l.sequence)
+		rows := tx.Query(firstOpen, idOf(l.update, max(l.looked, 0)), idOf(l.update+1, 0))
 		for rows.Next() {
-			l.open = rows.Int(0)
+			l.open = targetOf(rows.Int(0))
 		}
 		if err := rows.Err(); err != nil {
 			return nil, err
@@ -117,7 +118,7 @@ func lookAt(tx *sqlitedb.Tx, last look) ([]look, error) {
 // the plan's end if there were none, now if that was stopped.
 func (l *look) sum(tx *sqlitedb.Tx, now time.Time) error {
 	l.at = time.Time{}
-	rows := tx.Query("SELECT planned_at FROM updates WHERE incident = ? AND sequence = ?", l.incident, l.sequence)
+	rows := tx.Query("SELECT planned_at FROM updates WHERE id = ?", l.update)
 	for rows.Next() {
 		l.at = rows.Time(0)
 	}
@@ -125,7 +126,7 @@ func (l *look) sum(tx *sqlitedb.Tx, now time.Time) error {
 		return err
 	}
 	counts := make(map[string]map[dispatcher.Outcome]int)
-	rows = tx.Query(outcomesOf, l.incident, l.sequence)
+	rows = tx.Query(outcomesOf, idOf(l.update, 0), idOf(l.update+1, 0))
 	for rows.Next() {
 		channel := rows.Text(0)
 		if counts[channel] == nil {

@@ -140,9 +140,9 @@ func (c *claimer) stoppedUpTo(id int64) (int, error) {
 }
 
 const (
-	rowIsOurs = "SELECT 1 FROM deliveries WHERE incident = ? AND target = ? AND sequence = ? AND outcome = 0 AND batch = ?"
-	newerRow  = "SELECT 1 FROM deliveries WHERE incident = ? AND target = ? AND sequence > ? LIMIT 1"
-	olderOpen = "SELECT 1 FROM deliveries WHERE incident = ? AND target = ? AND sequence < ? AND outcome = 0 LIMIT 1"
+	rowIsOurs = "SELECT 1 FROM deliveries WHERE id = " + deliveryID + " AND outcome = 0 AND batch = ?"
+	newerRow  = "SELECT 1 FROM updates u CROSS JOIN deliveries d ON d.id = (u.id << 32) + ? WHERE u.incident = ? AND u.sequence > ? LIMIT 1"
+	olderOpen = "SELECT 1 FROM updates u CROSS JOIN deliveries d ON d.id = (u.id << 32) + ? WHERE u.incident = ? AND u.sequence < ? AND d.outcome = 0 LIMIT 1"
 )
 
 // check says why a delivery must not be sent as it is, 0 if it may. The first
@@ -150,7 +150,7 @@ const (
 func (c *claimer) check(r *dispatcher.ClaimRequest, d *queue.Delivery) (dispatcher.Why, string, error) {
 	b := r.Batch
 	if r.Verify {
-		if ours, err := exists(c.tx, rowIsOurs, b.Incident, d.Target, b.Sequence, b.ID); err != nil || !ours {
+		if ours, err := exists(c.tx, rowIsOurs, b.Incident, b.Sequence, d.Target, b.ID); err != nil || !ours {
 			return dispatcher.WhyClosed, "", err
 		}
 	}
@@ -162,12 +162,12 @@ func (c *claimer) check(r *dispatcher.ClaimRequest, d *queue.Delivery) (dispatch
 		return dispatcher.WhyInactive, inactive, nil
 	}
 	if r.Newer && !d.EveryUpdate {
-		if newer, err := exists(c.tx, newerRow, b.Incident, d.Target, b.Sequence); err != nil || newer {
+		if newer, err := exists(c.tx, newerRow, d.Target, b.Incident, b.Sequence); err != nil || newer {
 			return dispatcher.WhyNewer, "", err
 		}
 	}
 	if d.EveryUpdate && b.Sequence > 1 {
-		if blocked, err := exists(c.tx, olderOpen, b.Incident, d.Target, b.Sequence); err != nil || blocked {
+		if blocked, err := exists(c.tx, olderOpen, d.Target, b.Incident, b.Sequence); err != nil || blocked {
 			return dispatcher.WhyBlocked, "", err
 		}
 	}

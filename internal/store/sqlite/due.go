@@ -11,16 +11,18 @@ import (
 
 // due takes the keys from the index of waiting rows first and looks up the rest
 // for those alone.
-const due = `SELECT ` + audientColumns + `, d.incident, d.sequence, d.attempt, d.due_at, d.since,
-	u.accepted_at, u.expires_at, u.highest, t.state, d.sequence <= i.stopped,
-	EXISTS (SELECT 1 FROM deliveries n WHERE n.incident = d.incident AND n.target = d.target AND n.sequence > d.sequence),
-	EXISTS (SELECT 1 FROM deliveries o WHERE o.incident = d.incident AND o.target = d.target AND o.sequence < d.sequence AND o.outcome = 0),
-	d.target, d.edition
-	FROM (SELECT incident, target, sequence, attempt, due_at, since, edition FROM deliveries
+const due = `SELECT ` + audientColumns + `, u.incident, u.sequence, d.attempt, d.due_at, d.since,
+	u.accepted_at, u.expires_at, u.highest, t.state, u.sequence <= i.stopped,
+	EXISTS (SELECT 1 FROM updates v CROSS JOIN deliveries n ON n.id = (v.id << 32) + (` + targetOfRow + `)
+		WHERE v.incident = u.incident AND v.sequence > u.sequence),
+	t.every_update AND EXISTS (SELECT 1 FROM updates v CROSS JOIN deliveries o ON o.id = (v.id << 32) + (` + targetOfRow + `)
+		WHERE v.incident = u.incident AND v.sequence < u.sequence AND o.outcome = 0),
+	d.id, d.edition
+	FROM (SELECT id, attempt, due_at, since, edition FROM deliveries
 		WHERE outcome = 0 AND batch IS NULL AND due_at <= ? ORDER BY due_at LIMIT +?) d
-	JOIN updates u ON u.incident = d.incident AND u.sequence = d.sequence
-	JOIN incidents i ON i.id = d.incident
-	LEFT JOIN targets t ON t.id = d.target`
+	JOIN updates u ON u.id = ` + updateOfRow + `
+	JOIN incidents i ON i.id = u.incident
+	LEFT JOIN targets t ON t.id = ` + targetOfRow
 
 // Due implements dispatcher.Ledger.
 func (s *Store) Due(ctx context.Context, now time.Time, limit int) ([]dispatcher.DueRow, error) {
@@ -50,7 +52,7 @@ func scanDue(rows *sqlitedb.Rows) (d dispatcher.DueRow, err error) {
 		return d, err
 	}
 	d.Address = rows.Text(columnAddress)
-	d.Row = dispatcher.Row{Incident: rows.Int(10), Target: rows.Int(22), Sequence: int(rows.Int(11))}
+	d.Row = dispatcher.Row{Incident: rows.Int(10), Target: targetOf(rows.Int(22)), Sequence: int(rows.Int(11))}
 	d.Audient.Target = d.Row.Target
 	d.Attempt, d.DueAt, d.Since, d.Edition = int(rows.Int(12)), rows.Time(13), rows.Time(14), int(rows.Int(23))
 	d.AcceptedAt, d.ExpiresAt = rows.Time(15), rows.Time(16)

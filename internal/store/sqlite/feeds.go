@@ -24,11 +24,11 @@ const (
 	targetsFeeds = "INDEXED BY targets_feeds WHERE channel = 'rss' AND incident = 0 AND state = 0 ORDER BY page, address, id"
 	targetFeed   = "WHERE page = ? AND address = ? AND channel = 'rss' AND incident = 0 AND state = 0 ORDER BY id LIMIT 1"
 
-	pageUpdates = `SELECT u.id, u.incident, u.sequence, u.highest, u.components, u.whole, u.private, u.test, u.sequence <= i.stopped
+	pageUpdates = `SELECT u.id, u.sequence, u.highest, u.components, u.whole, u.private, u.test, u.sequence <= i.stopped
 		FROM updates u JOIN incidents i ON i.id = u.incident
 		WHERE u.page = ? AND u.sequence IS NOT NULL ORDER BY u.id DESC LIMIT ?`
 	feedUpdate    = "SELECT event, updated_at, accepted_at, expires_at FROM updates WHERE id = ?"
-	feedDelivered = "SELECT 1 FROM deliveries WHERE incident = ? AND target = ? AND sequence = ? AND outcome = ?"
+	feedDelivered = "SELECT 1 FROM deliveries WHERE id = ? AND outcome = ?"
 )
 
 // FeedTargets returns the active feed targets, inline ones left out, by page,
@@ -82,18 +82,18 @@ func (s *Store) feedUpdates(tx *sqlitedb.Tx, t *incident.Target, limit int) (upd
 	defer rows.Close()
 	for rows.Next() {
 		seen++
-		id, of, sequence := rows.Int(0), rows.Int(1), rows.Int(2)
+		id, sequence := rows.Int(0), rows.Int(1)
 		var components []string // none: the whole page
-		if !rows.Bool(5) {
-			if components, err = decodeList(rows.Text(4)); err != nil {
+		if !rows.Bool(4) {
+			if components, err = decodeList(rows.Text(3)); err != nil {
 				return nil, false, err
 			}
 		}
-		if !t.Matches(t.Page, components, incident.Impact(rows.Text(3)), visibility(rows.Bool(6)), rows.Bool(7)) {
+		if !t.Matches(t.Page, components, incident.Impact(rows.Text(2)), visibility(rows.Bool(5)), rows.Bool(6)) {
 			continue
 		}
-		if rows.Bool(8) {
-			published, err := exists(tx, feedDelivered, of, t.ID, sequence, int(dispatcher.Delivered))
+		if rows.Bool(7) {
+			published, err := exists(tx, feedDelivered, idOf(id, t.ID), int(dispatcher.Delivered))
 			if err != nil {
 				return nil, false, err
 			}

@@ -1,10 +1,12 @@
 package sqlite
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/tocsin/tocsin/channels"
@@ -110,10 +112,10 @@ func listUpdates(tx *sqlitedb.Tx, id int64) ([]store.Update, error) {
 	return list, rows.Err()
 }
 
-// progress reads the incident's rows, one range of the key, each with its target's
-// channel.
-const progress = `SELECT d.sequence, coalesce(t.channel, ''), d.outcome, count(*) FROM deliveries d
-	LEFT JOIN targets t ON t.id = d.target WHERE d.incident = ? GROUP BY 1, 2, 3`
+// progress reads the rows of an incident's updates, each with its target's channel.
+const progress = `SELECT u.sequence, coalesce(t.channel, ''), d.outcome, count(*) FROM updates u
+	CROSS JOIN deliveries d ON d.id >= u.id << 32 AND d.id < (u.id + 1) << 32
+	LEFT JOIN targets t ON t.id = ` + targetOfRow + ` WHERE u.incident = ? AND u.sequence IS NOT NULL GROUP BY 1, 2, 3`
 
 func addProgress(tx *sqlitedb.Tx, id int64, updates []store.Update) error {
 	bySequence := make(map[int64]map[string]map[dispatcher.Outcome]int, len(updates))
@@ -162,21 +164,25 @@ func findIncident(tx *sqlitedb.Tx, page, incidentID string) (store.Incident, err
 	return scanIncident(rows)
 }
 
-// deliveriesOf walks the key from a cursor on; the filters left open match all.
+// deliveriesOf walks an update's rows from ?1 to ?2; without ?3, whatever their
+// outcome.
 const (
-	selectDeliveries = `SELECT d.target, coalesce(t.channel, ''), d.sequence, d.outcome, d.attempt, d.class, d.detail,
-	d.due_at, d.sent_at, d.done_at FROM deliveries d LEFT JOIN targets t ON t.id = d.target
-	WHERE d.incident = ? AND (d.target, d.sequence) > (?, ?) AND d.target <= ?
-	AND (? < 0 OR d.outcome = ?) AND (? = 0 OR d.sequence = ?)`
-	orderDeliveries = " ORDER BY d.target, d.sequence LIMIT ?"
+	selectDeliveries = `SELECT d.id, coalesce(t.channel, ''), d.outcome, d.attempt, d.class, d.detail, d.due_at, d.sent_at, d.done_at
+	FROM deliveries d LEFT JOIN targets t ON t.id = ` + targetOfRow + `
+	WHERE d.id >= ?1 AND d.id <= ?2 AND (?3 < 0 OR d.outcome = ?3)`
+	orderDeliveries = " ORDER BY d.id LIMIT ?4"
 
 	deliveriesOf = selectDeliveries + orderDeliveries
 	retryingOf   = selectDeliveries + " AND d.outcome = 0 AND d.attempt > 0" + orderDeliveries
 	untriedOf    = selectDeliveries + " AND d.outcome = 0 AND d.attempt = 0" + orderDeliveries
 	// unheardOf asks for newer rows of those alone that were not delivered;
 	// superseded ones have some.
-	unheardOf = selectDeliveries + ` AND d.outcome NOT IN (1, 2) AND NOT EXISTS (SELECT 1 FROM deliveries n
-	WHERE n.incident = d.incident AND n.target = d.target AND n.sequence > d.sequence)` + orderDeliveries
+	unheardOf = selectDeliveries + ` AND d.outcome NOT IN (1, 2) AND NOT EXISTS (SELECT 1 FROM updates o
+	JOIN updates v ON v.incident = o.incident AND v.sequence > o.sequence
+	CROSS JOIN deliveries n ON n.id = (v.id << 32) + (` + targetOfRow + `) WHERE o.id = ?1 >> 32)` + orderDeliveries
+
+	// updatesIn are the updates of an incident with rows; with ?2, that one alone.
+	updatesIn = "SELECT id, sequence FROM updates WHERE incident = ?1 AND sequence > 0 AND (?2 = 0 OR sequence = ?2) ORDER BY sequence"
 )
 
 func deliveriesQuery(s store.Standing) string {
@@ -191,38 +197,63 @@ func deliveriesQuery(s store.Standing) string {
 	return deliveriesOf
 }
 
-// Deliveries implements store.History.
+// Deliveries implements store.History. The rows come by target and sequence, but lie by
+// update and target: of each update so many are read as may be among the first.
 func (s *Store) Deliveries(ctx context.Context, id int64, f store.DeliveryFilter) ([]store.Delivery, error) {
-	after, last, outcome := f.After, int64(math.MaxInt64), -1
-	if f.Target != 0 {
-		last = f.Target
-		if after.Target < f.Target {
-			after = dispatcher.Row{Target: f.Target}
-		}
-	}
-	if f.Outcome != nil {
-		outcome = int(*f.Outcome)
-	}
 	limit := f.Limit
 	if limit <= 0 {
 		limit = -1
 	}
 	var list []store.Delivery
 	err := s.ask(ctx, func(tx *sqlitedb.Tx) error {
-		rows := tx.Query(deliveriesQuery(f.Standing), id, after.Target, after.Sequence, last, outcome, outcome, f.Sequence, f.Sequence, limit)
-		for rows.Next() {
-			d := store.Delivery{
-				Target: rows.Int(0), Channel: rows.Text(1), Sequence: int(rows.Int(2)), Outcome: dispatcher.Outcome(rows.Int(3)),
-				Attempt: int(rows.Int(4)), Detail: rows.Text(6), DueAt: rows.Time(7), SentAt: rows.Time(8), DoneAt: rows.Time(9),
+		list = nil
+		updates := tx.Query(updatesIn, id, f.Sequence)
+		for updates.Next() {
+			some, err := deliveriesIn(tx, updates.Int(0), int(updates.Int(1)), f, limit)
+			if err != nil {
+				return err
 			}
-			if class := channels.Class(rows.Int(5)); class != 0 {
-				d.Class = class.String()
-			}
-			list = append(list, d)
+			list = append(list, some...)
 		}
-		return rows.Err()
+		return updates.Err()
 	})
+	slices.SortFunc(list, func(a, b store.Delivery) int {
+		return cmp.Or(cmp.Compare(a.Target, b.Target), cmp.Compare(a.Sequence, b.Sequence))
+	})
+	if limit > 0 && len(list) > limit {
+		list = list[:limit]
+	}
 	return list, err
+}
+
+// deliveriesIn returns the first of an update's rows that a filter chooses.
+func deliveriesIn(tx *sqlitedb.Tx, update int64, sequence int, f store.DeliveryFilter, limit int) ([]store.Delivery, error) {
+	first, last, outcome := f.After.Target, int64(maxTarget), -1
+	if sequence <= f.After.Sequence { // that target's row is behind the cursor
+		first++
+	}
+	if f.Target != 0 {
+		first, last = max(first, f.Target), min(f.Target, last)
+	}
+	if f.Outcome != nil {
+		outcome = int(*f.Outcome)
+	}
+	if first > last {
+		return nil, nil
+	}
+	var list []store.Delivery
+	rows := tx.Query(deliveriesQuery(f.Standing), idOf(update, first), idOf(update, last), outcome, limit)
+	for rows.Next() {
+		d := store.Delivery{
+			Target: targetOf(rows.Int(0)), Channel: rows.Text(1), Sequence: sequence, Outcome: dispatcher.Outcome(rows.Int(2)),
+			Attempt: int(rows.Int(3)), Detail: rows.Text(5), DueAt: rows.Time(6), SentAt: rows.Time(7), DoneAt: rows.Time(8),
+		}
+		if class := channels.Class(rows.Int(4)); class != 0 {
+			d.Class = class.String()
+		}
+		list = append(list, d)
+	}
+	return list, rows.Err()
 }
 
 const knownUpdate = `SELECT 1 FROM incidents i JOIN updates u ON u.incident = i.id

@@ -82,10 +82,14 @@ func (s *Store) Replace(ctx context.Context, old dispatcher.LapsedBatch, id int6
 
 // moveRows gives the open rows of a batch to b and returns their deliveries.
 func moveRows(tx *sqlitedb.Tx, b *queue.Batch, from int64) ([]queue.Delivery, error) {
+	ids := deliveryIDs{tx: tx}
+	update, err := ids.updateID(b.Incident, b.Sequence)
+	if err != nil {
+		return nil, err
+	}
 	kept := b.Deliveries[:0]
 	for _, d := range b.Deliveries {
-		n, err := tx.Exec("UPDATE deliveries SET batch = ? WHERE incident = ? AND target = ? AND sequence = ? AND outcome = 0 AND batch = ?",
-			b.ID, b.Incident, d.Target, b.Sequence, from)
+		n, err := tx.Exec("UPDATE deliveries SET batch = ? WHERE id = ? AND outcome = 0 AND batch = ?", b.ID, idOf(update, d.Target), from)
 		if err != nil {
 			return nil, err
 		}

@@ -68,11 +68,11 @@ func (s *Store) CommitPage(ctx context.Context, p *dispatcher.Plan, page *dispat
 		return err
 	}
 	return s.write(ctx, sqlitedb.Plan, func(tx *sqlitedb.Tx) error {
-		follows, err := follows(tx, p, page)
-		if err != nil || !follows {
+		update, err := follows(tx, p, page)
+		if err != nil || update == 0 {
 			return err
 		}
-		err = commitPage(tx, p, page, payloads)
+		err = commitPage(tx, update, p, page, payloads)
 		if errors.Is(err, sqlitedb.ErrConstraint) {
 			// A target planned before moved back in line and was read again:
 			// once rows are looked at (Plan.Recheck), it is left out.
@@ -82,9 +82,9 @@ func (s *Store) CommitPage(ctx context.Context, p *dispatcher.Plan, page *dispat
 	})
 }
 
-func commitPage(tx *sqlitedb.Tx, p *dispatcher.Plan, page *dispatcher.PlannedPage, payloads [][]byte) error {
+func commitPage(tx *sqlitedb.Tx, update int64, p *dispatcher.Plan, page *dispatcher.PlannedPage, payloads [][]byte) error {
 	audience := 0
-	w := deliveryWriter{tx: tx}
+	w := deliveryWriter{tx: tx, update: update}
 	for i, b := range page.Batches {
 		if err := insertBatch(tx, b, payloads[i], page.At); err != nil {
 			return err
@@ -96,16 +96,26 @@ func commitPage(tx *sqlitedb.Tx, p *dispatcher.Plan, page *dispatcher.PlannedPag
 	}
 	for i := range page.Unserved {
 		a := &page.Unserved[i]
-		if _, err := tx.Exec("INSERT INTO deliveries (incident, sequence, target, since, due_at, detail) VALUES (?, ?, ?, ?, ?, ?)",
-			p.Incident, p.Sequence, a.Target, a.Since, p.ExpiresAt, dispatcher.NoProvider); err != nil {
+		if _, err := tx.Exec("INSERT INTO deliveries (id, since, due_at, detail) VALUES (?, ?, ?, ?)",
+			idOf(update, a.Target), a.Since, p.ExpiresAt, dispatcher.NoProvider); err != nil {
+			return err
+		}
+	}
+	if len(page.Unserved) > 0 {
+		if err := noteWaits(tx, update); err != nil {
 			return err
 		}
 	}
 	audience += len(page.Unserved)
+	ids := deliveryIDs{tx: tx}
 	for _, r := range page.Superseded {
+		id, err := ids.of(r)
+		if err != nil {
+			return err
+		}
 		if _, err := tx.Exec(`UPDATE deliveries SET outcome = 2, due_at = NULL, done_at = ?
-			WHERE incident = ? AND target = ? AND sequence = ? AND outcome = 0 AND batch IS NULL`,
-			page.At, r.Incident, r.Target, r.Sequence); err != nil {
+			WHERE id = ? AND outcome = 0 AND batch IS NULL`,
+			page.At, id); err != nil {
 			return err
 		}
 	}
@@ -114,43 +124,42 @@ func commitPage(tx *sqlitedb.Tx, p *dispatcher.Plan, page *dispatcher.PlannedPag
 		planned = page.At
 	}
 	_, err := tx.Exec(`UPDATE updates SET cursor = ?, audience = audience + ?, planning = ?, planned_at = ?
-		WHERE incident = ? AND sequence = ?`, page.Cursor, audience, !page.Last, planned, p.Incident, p.Sequence)
+		WHERE id = ?`, page.Cursor, audience, !page.Last, planned, update)
 	return err
 }
 
-// follows says whether page comes next. It is false without an error if the page
-// was committed before, as when a commit's answer was lost.
-func follows(tx *sqlitedb.Tx, p *dispatcher.Plan, page *dispatcher.PlannedPage) (bool, error) {
-	rows := tx.Query(`SELECT i.stopped, u.planning, u.cursor, u.audience FROM updates u
+// follows returns the id of the update whose plan page comes next in. It is 0 without
+// an error if the page was committed before, as when a commit's answer was lost.
+func follows(tx *sqlitedb.Tx, p *dispatcher.Plan, page *dispatcher.PlannedPage) (update int64, err error) {
+	rows := tx.Query(`SELECT i.stopped, u.planning, u.cursor, u.audience, u.id FROM updates u
 		JOIN incidents i ON i.id = u.incident WHERE u.incident = ? AND u.sequence = ?`, p.Incident, p.Sequence)
 	defer rows.Close()
 	if !rows.Next() {
-		return false, errors.Join(rows.Err(), fmt.Errorf("%w: update %d of incident %d isn't there", dispatcher.ErrLedgerRefused, p.Sequence, p.Incident))
+		return 0, errors.Join(rows.Err(), fmt.Errorf("%w: update %d of incident %d isn't there", dispatcher.ErrLedgerRefused, p.Sequence, p.Incident))
 	}
-	planning, cursor, audience := rows.Bool(1), rows.Text(2), int(rows.Int(3))
+	planning, cursor, audience, id := rows.Bool(1), rows.Text(2), int(rows.Int(3)), rows.Int(4)
 	if planning && cursor == p.Cursor {
-		return true, nil
+		return id, nil
 	}
-	if there, err := committed(tx, page, cursor); there || err != nil {
-		return false, err
+	if there, err := committed(tx, id, page, cursor); there || err != nil {
+		return 0, err
 	}
 	if p.Sequence <= int(rows.Int(0)) {
-		return false, dispatcher.ErrStopped
+		return 0, dispatcher.ErrStopped
 	}
 	if planning {
 		p.Cursor, p.Audience = cursor, audience
-		return false, errMovedOn
+		return 0, errMovedOn
 	}
-	return false, fmt.Errorf("%w: the plan of update %d is finished", dispatcher.ErrLedgerRefused, p.Sequence)
+	return 0, fmt.Errorf("%w: the plan of update %d is finished", dispatcher.ErrLedgerRefused, p.Sequence)
 }
 
-func committed(tx *sqlitedb.Tx, page *dispatcher.PlannedPage, cursor string) (bool, error) {
+func committed(tx *sqlitedb.Tx, update int64, page *dispatcher.PlannedPage, cursor string) (bool, error) {
 	if len(page.Batches) == 0 {
 		return cursor == page.Cursor, nil
 	}
 	b := page.Batches[0]
-	return exists(tx, "SELECT 1 FROM deliveries WHERE incident = ? AND target = ? AND sequence = ? AND batch = ?",
-		b.Incident, b.Deliveries[0].Target, b.Sequence, b.ID)
+	return exists(tx, "SELECT 1 FROM deliveries WHERE id = ? AND batch = ?", idOf(update, b.Deliveries[0].Target), b.ID)
 }
 
 // encode turns batches into their binary form, outside of the writer's time. They
@@ -193,8 +202,9 @@ func (s *Store) Published(ctx context.Context, batches []int64, now time.Time) e
 // deliveryWriter inserts the rows of planned batches, many to a statement: each
 // statement costs about as much as five rows.
 type deliveryWriter struct {
-	tx   *sqlitedb.Tx
-	args []any
+	tx     *sqlitedb.Tx
+	update int64 // whose they are
+	args   []any
 }
 
 // insertSizes are the numbers of rows in a statement, largest first. Numbered
@@ -210,12 +220,12 @@ var insertSizes = [...]struct {
 
 func insertRows(n int) string {
 	var q strings.Builder
-	q.WriteString("INSERT OR FAIL INTO deliveries (incident, sequence, batch, since, target) VALUES ")
+	q.WriteString("INSERT OR FAIL INTO deliveries (batch, since, id) VALUES ")
 	for i := range n {
 		if i > 0 {
 			q.WriteString(", ")
 		}
-		fmt.Fprintf(&q, "(?1, ?2, ?3, ?4, ?%d)", i+5)
+		fmt.Fprintf(&q, "(?1, ?2, ?%d)", i+3)
 	}
 	return q.String()
 }
@@ -238,9 +248,9 @@ func (w *deliveryWriter) insert(b *queue.Batch) error {
 func (w *deliveryWriter) insertSame(b *queue.Batch, rows []queue.Delivery) error {
 	for _, size := range insertSizes {
 		for ; len(rows) >= size.rows; rows = rows[size.rows:] {
-			w.args = append(w.args[:0], b.Incident, b.Sequence, b.ID, rows[0].Since)
+			w.args = append(w.args[:0], b.ID, rows[0].Since)
 			for i := range rows[:size.rows] {
-				w.args = append(w.args, rows[i].Target)
+				w.args = append(w.args, idOf(w.update, rows[i].Target))
 			}
 			if _, err := w.tx.Exec(size.query, w.args...); err != nil {
 				return err

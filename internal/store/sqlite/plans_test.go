@@ -32,37 +32,41 @@ func TestQueryPlans(t *testing.T) {
 	}{
 		{"audience", subscribed, 10, []string{
 			"SEARCH t USING INDEX targets_audience (incident=? AND page=? AND test=? AND (stripe,provider)>(?,?))",
-			"CORRELATED SCALAR SUBQUERY 2", "SEARCH c USING PRIMARY KEY (target=?)", "LIST SUBQUERY 1", "SCAN json_each VIRTUAL TABLE INDEX 1:", "CREATE BLOOM FILTER"}},
+			"CORRELATED SCALAR SUBQUERY 2", "SEARCH c USING PRIMARY KEY (target=?)", "LIST SUBQUERY 1", "SCAN json_each VIRTUAL TABLE INDEX 1:",
+			"CREATE BLOOM FILTER"}},
 		{"audience counted", counted, 6, []string{
 			"SEARCH t USING INDEX targets_audience (incident=? AND page=? AND test=?)",
-			"CORRELATED SCALAR SUBQUERY 2", "SEARCH c USING PRIMARY KEY (target=?)", "LIST SUBQUERY 1", "SCAN json_each VIRTUAL TABLE INDEX 1:", "CREATE BLOOM FILTER"}},
+			"CORRELATED SCALAR SUBQUERY 2", "SEARCH c USING PRIMARY KEY (target=?)", "LIST SUBQUERY 1", "SCAN json_each VIRTUAL TABLE INDEX 1:",
+			"CREATE BLOOM FILTER"}},
 		{"inline audience", inlined, 8, []string{
 			"SEARCH t USING INDEX targets_audience (incident=? AND page=? AND test=? AND (stripe,provider)>(?,?))"}},
 		{"changed targets", changedTargets, 1, []string{"SEARCH targets USING COVERING INDEX targets_revision (revision>?)"}},
 		{"target now", targetNow, 1, []string{"SEARCH targets USING INTEGER PRIMARY KEY (rowid=?)"}},
-		{"verify", rowIsOurs, 4, []string{"SEARCH deliveries USING PRIMARY KEY (incident=? AND target=? AND sequence=?)"}},
-		{"newer", newerRow, 3, []string{"SEARCH deliveries USING PRIMARY KEY (incident=? AND target=? AND sequence>?)"}},
-		{"blocked", olderOpen, 3, []string{"SEARCH deliveries USING PRIMARY KEY (incident=? AND target=? AND sequence<?)"}},
-		{"settle delivered", settleDelivered, 8, []string{"SEARCH deliveries USING PRIMARY KEY (incident=? AND target=? AND sequence=?)"}},
-		{"settle tried", settleTried, 12, []string{"SEARCH deliveries USING PRIMARY KEY (incident=? AND target=? AND sequence=?)"}},
-		{"settle untried", settleUntried, 10, []string{"SEARCH deliveries USING PRIMARY KEY (incident=? AND target=? AND sequence=?)"}},
+		{"verify", rowIsOurs, 4, []string{
+			"SEARCH deliveries USING INTEGER PRIMARY KEY (rowid=?)", "SCALAR SUBQUERY 1",
+			"SEARCH updates USING COVERING INDEX updates_sequence (incident=? AND sequence=?)"}},
+		{"newer", newerRow, 3, []string{
+			"SEARCH u USING COVERING INDEX updates_sequence (incident=? AND sequence>?)", "SEARCH d USING INTEGER PRIMARY KEY (rowid=?)"}},
+		{"blocked", olderOpen, 3, []string{
+			"SEARCH u USING COVERING INDEX updates_sequence (incident=? AND sequence<?)", "SEARCH d USING INTEGER PRIMARY KEY (rowid=?)"}},
+		{"settle delivered", settleDelivered, 6, []string{"SEARCH deliveries USING INTEGER PRIMARY KEY (rowid=?)"}},
+		{"settle tried", settleTried, 10, []string{"SEARCH deliveries USING INTEGER PRIMARY KEY (rowid=?)"}},
+		{"settle untried", settleUntried, 8, []string{"SEARCH deliveries USING INTEGER PRIMARY KEY (rowid=?)"}},
 		{"due", due, 2, []string{
-			"CO-ROUTINE d", "SEARCH deliveries USING INDEX deliveries_waiting (due_at<?)", "SCAN d",
-			"SEARCH u USING INDEX updates_sequence (incident=? AND sequence=?)", "SEARCH i USING INTEGER PRIMARY KEY (rowid=?)",
-			"SEARCH t USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN",
-			"CORRELATED SCALAR SUBQUERY 1", "SEARCH n USING PRIMARY KEY (incident=? AND target=? AND sequence>?)",
-			"CORRELATED SCALAR SUBQUERY 2", "SEARCH o USING PRIMARY KEY (incident=? AND target=? AND sequence<?)"}},
+			"CO-ROUTINE d", "SEARCH deliveries USING INDEX deliveries_waiting (due_at<?)", "SCAN d", "SEARCH u USING INTEGER PRIMARY KEY (rowid=?)",
+			"SEARCH i USING INTEGER PRIMARY KEY (rowid=?)", "SEARCH t USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN",
+			"CORRELATED SCALAR SUBQUERY 1", "SEARCH v USING COVERING INDEX updates_sequence (incident=? AND sequence>?)",
+			"SEARCH n USING INTEGER PRIMARY KEY (rowid=?)", "CORRELATED SCALAR SUBQUERY 2",
+			"SEARCH v USING COVERING INDEX updates_sequence (incident=? AND sequence<?)", "SEARCH o USING INTEGER PRIMARY KEY (rowid=?)"}},
 		{"backlog", backlog, 1, []string{"SCAN deliveries USING INDEX deliveries_waiting"}},
 		{"oldest due", backlogDue, 1, []string{"SEARCH deliveries USING INDEX deliveries_waiting (due_at<?)"}},
 		{"lease over", lapsed[0], 2, []string{"SEARCH batches USING INDEX batches_claimed (lease_until<?)"}},
 		{"unpublished", lapsed[1], 2, []string{"SEARCH batches USING INDEX batches_unpublished (written_at<?)"}},
 		{"unclaimed", lapsed[2], 2, []string{"SEARCH batches USING INDEX batches_unclaimed (published_at>? AND published_at<?)"}},
 		{"expiring updates", expiring, 1, []string{"SEARCH updates USING INDEX updates_expiring (expires_at<?)"}},
-		{"open rows of an incident", openRows, 5, []string{
-			"SEARCH deliveries USING PRIMARY KEY (incident=? AND (target,sequence)>(?,?))",
-			"CORRELATED SCALAR SUBQUERY 1", "SEARCH t USING INTEGER PRIMARY KEY (rowid=?)"}},
-		{"open rows of an update", openOf, 4, []string{
-			"SEARCH deliveries USING PRIMARY KEY (incident=? AND target>?)",
+		{"updates of an incident up to one", upToUpdate, 2, []string{"SEARCH updates USING COVERING INDEX updates_sequence (incident=? AND sequence<?)"}},
+		{"open rows of an update", openOf, 3, []string{
+			"SEARCH d USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)",
 			"CORRELATED SCALAR SUBQUERY 1", "SEARCH t USING INTEGER PRIMARY KEY (rowid=?)"}},
 		{"unplanned", unplanned, 1, []string{
 			"SCAN u USING INDEX updates_planning", "SEARCH i USING INTEGER PRIMARY KEY (rowid=?)"}},
@@ -80,16 +84,17 @@ func TestQueryPlans(t *testing.T) {
 		{"incidents of a page", incidentsOf("default", ""), 3, []string{"SEARCH incidents USING INDEX incidents_page (page=? AND rowid<?)"}},
 		{"incidents of a status", incidentsOf("", "resolved"), 3, []string{"SEARCH incidents USING INDEX incidents_status (status=? AND rowid<?)"}},
 		{"incidents of both", incidentsOf("default", "resolved"), 4, []string{"SEARCH incidents USING INDEX incidents_page_status (page=? AND status=? AND rowid<?)"}},
-		{"deliveries", deliveriesOf, 9, []string{
-			"SEARCH d USING PRIMARY KEY (incident=? AND (target,sequence)>(?,?) AND target<?)", "SEARCH t USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN"}},
-		{"retrying deliveries", retryingOf, 9, []string{
-			"SEARCH d USING PRIMARY KEY (incident=? AND (target,sequence)>(?,?) AND target<?)", "SEARCH t USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN"}},
-		{"untried deliveries", untriedOf, 9, []string{
-			"SEARCH d USING PRIMARY KEY (incident=? AND (target,sequence)>(?,?) AND target<?)", "SEARCH t USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN"}},
-		{"who has not heard", unheardOf, 9, []string{
-			"SEARCH d USING PRIMARY KEY (incident=? AND (target,sequence)>(?,?) AND target<?)",
-			"CORRELATED SCALAR SUBQUERY 1", "SEARCH n USING PRIMARY KEY (incident=? AND target=? AND sequence>?)",
-			"SEARCH t USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN"}},
+		{"updates with rows", updatesIn, 2, []string{"SEARCH updates USING COVERING INDEX updates_sequence (incident=? AND sequence>?)"}},
+		{"deliveries", deliveriesOf, 4, []string{
+			"SEARCH d USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)", "SEARCH t USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN"}},
+		{"retrying deliveries", retryingOf, 4, []string{
+			"SEARCH d USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)", "SEARCH t USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN"}},
+		{"untried deliveries", untriedOf, 4, []string{
+			"SEARCH d USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)", "SEARCH t USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN"}},
+		{"who has not heard", unheardOf, 4, []string{
+			"SEARCH d USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)", "CORRELATED SCALAR SUBQUERY 1",
+			"SEARCH o USING INTEGER PRIMARY KEY (rowid=?)", "SEARCH v USING COVERING INDEX updates_sequence (incident=? AND sequence>?)",
+			"SEARCH n USING INTEGER PRIMARY KEY (rowid=?)", "SEARCH t USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN"}},
 		{"incident by name", incidentNamed, 2, []string{"SEARCH incidents USING INDEX incidents_name (page=? AND incident_id=?)"}},
 		{"newest update", newestUpdate, 1, []string{
 			"SEARCH i USING INTEGER PRIMARY KEY (rowid=?)", "SEARCH u USING INDEX updates_sequence (incident=? AND sequence=?)"}},
@@ -98,13 +103,15 @@ func TestQueryPlans(t *testing.T) {
 		{"repeated resend", resendRepeated, 5, []string{"SEARCH resends USING INDEX resends_name (incident=? AND name=?)"}},
 		{"resends of an incident", resendsOf, 2, []string{"SEARCH resends USING INDEX resends_incident (incident=?)"}},
 		{"unfinished resends", unfinishedResends, 1, []string{"SCAN resends USING INDEX resends_unfinished"}},
-		{"chosen by outcome", chosenByOutcome, 5, []string{"SEARCH deliveries USING PRIMARY KEY (incident=? AND target>?)"}},
-		{"chosen unheard", chosenUnheard, 4, []string{"SEARCH deliveries USING PRIMARY KEY (incident=? AND target>?)"}},
-		{"outcome of a delivery", outcomeOf, 3, []string{"SEARCH deliveries USING PRIMARY KEY (incident=? AND target=? AND sequence=?)"}},
-		{"sent again", sendAgain, 6, []string{"SEARCH deliveries USING PRIMARY KEY (incident=? AND target=? AND sequence=?)"}},
+		{"chosen by outcome", chosenByOutcome, 4, []string{"SEARCH deliveries USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"}},
+		{"chosen unheard", chosenUnheard, 3, []string{"SEARCH deliveries USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"}},
+		{"outcome of a delivery", outcomeOf, 1, []string{"SEARCH deliveries USING INTEGER PRIMARY KEY (rowid=?)"}},
+		{"sent again", sendAgain, 4, []string{"SEARCH deliveries USING INTEGER PRIMARY KEY (rowid=?)"}},
 		{"looked anew", lookAnew, 2, []string{"SEARCH callbacks USING PRIMARY KEY (incident=? AND sequence=?)"}},
 		{"progress", progress, 1, []string{
-			"SEARCH d USING PRIMARY KEY (incident=?)", "SEARCH t USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN", "USE TEMP B-TREE FOR GROUP BY"}},
+			"SEARCH u USING COVERING INDEX updates_sequence (incident=? AND sequence>?)",
+			"SEARCH d USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)", "SEARCH t USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN",
+			"USE TEMP B-TREE FOR GROUP BY"}},
 		{"feeds", selectTarget + targetsFeeds, 0, []string{"SCAN targets USING INDEX targets_feeds"}},
 		{"feed", selectTarget + targetFeed, 2, []string{"SEARCH targets USING INDEX targets_feeds (page=? AND address=?)"}},
 		{"updates of a page", pageUpdates, 2, []string{"SEARCH u USING INDEX updates_page (page=?)", "SEARCH i USING INTEGER PRIMARY KEY (rowid=?)"}},
@@ -114,14 +121,23 @@ func TestQueryPlans(t *testing.T) {
 		{"message of a receipt", handleOf, 3, []string{"SEARCH handles USING PRIMARY KEY (day=? AND provider=? AND handle=?)"}},
 		{"day of a receipt", handleDay, 1, []string{"SEARCH handles USING PRIMARY KEY (day<?)"}},
 		{"delivered by receipt", handleDelivered, 3, []string{"SEARCH handles USING PRIMARY KEY (day=? AND provider=? AND handle=?)"}},
-		{"receipt", writeReceipt, 4, []string{"SEARCH deliveries USING PRIMARY KEY (incident=? AND target=? AND sequence=?)"}},
-		{"older rows", older, 3, []string{"SCAN j VIRTUAL TABLE INDEX 1:", "SEARCH d USING PRIMARY KEY (incident=? AND target=? AND sequence<?)"}},
+		{"receipt", writeReceipt, 4, []string{
+			"SEARCH deliveries USING INTEGER PRIMARY KEY (rowid=?)", "SCALAR SUBQUERY 1",
+			"SEARCH updates USING COVERING INDEX updates_sequence (incident=? AND sequence=?)"}},
+		{"updates with open rows", unsettled, 2, []string{
+			"SEARCH u USING INDEX updates_sequence (incident=? AND sequence<?)", "CORRELATED SCALAR SUBQUERY 1",
+			"SEARCH b USING COVERING INDEX batches_update (incident=? AND sequence=?)"}},
+		{"id of an update", findUpdate, 2, []string{"SEARCH updates USING COVERING INDEX updates_sequence (incident=? AND sequence=?)"}},
+		{"a row that waits", noteWaiting, 1, []string{"SEARCH updates USING INTEGER PRIMARY KEY (rowid=?)"}},
+		{"older rows", older, 3, []string{
+			"SCAN t VIRTUAL TABLE INDEX 1:", "SCAN u VIRTUAL TABLE INDEX 1:", "SEARCH d USING INTEGER PRIMARY KEY (rowid=?)"}},
 		{"told so far", toldSoFar, 4, []string{
-			"SEARCH d USING PRIMARY KEY (incident=? AND target=? AND sequence<?)",
+			"SEARCH u USING COVERING INDEX updates_sequence (incident=? AND sequence<?)", "SEARCH d USING INTEGER PRIMARY KEY (rowid=?)",
 			"CORRELATED SCALAR SUBQUERY 1", "SEARCH b USING INTEGER PRIMARY KEY (rowid=?)"}},
-		{"counted before", takenBefore, 4, []string{"SEARCH deliveries USING PRIMARY KEY (incident=? AND target=? AND sequence=?)"}},
+		{"counted before", takenBefore, 2, []string{"SEARCH deliveries USING INTEGER PRIMARY KEY (rowid=?)"}},
 		{"told of all so far", toldOfAll, 2, []string{
-			"SEARCH m USING PRIMARY KEY (target=?)", "SEARCH d USING PRIMARY KEY (incident=? AND target=? AND sequence=?) LEFT-JOIN",
+			"SEARCH m USING PRIMARY KEY (target=?)", "SEARCH u USING COVERING INDEX updates_sequence (incident=? AND sequence=?) LEFT-JOIN",
+			"SEARCH d USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN",
 			"CORRELATED SCALAR SUBQUERY 1", "SEARCH b USING INTEGER PRIMARY KEY (rowid=?)"}},
 		{"forgotten message", dropMessage, 3, []string{"SEARCH messages USING PRIMARY KEY (target=? AND incident=? AND sequence=?)"}},
 		{"counted messages", dropCounts, 2, []string{"SEARCH counted USING PRIMARY KEY (account=? AND hour<?)"}},
@@ -131,19 +147,20 @@ func TestQueryPlans(t *testing.T) {
 		{"targets elsewhere", elsewhere, 5, []string{"SEARCH targets USING INTEGER PRIMARY KEY (rowid>?)"}},
 		{"targets moved", moveTargets, 5, []string{"SEARCH targets USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"}},
 		{"batches nobody serves", batchesBetween, 3, []string{"SEARCH batches USING INDEX batches_ready (grp>? AND grp<?)"}},
-		{"rows without a provider", waitForProvider, 7, []string{
-			"SEARCH deliveries USING INDEX deliveries_waiting ((due_at,incident,target,sequence)>(?,?,?,?))",
-			"CORRELATED SCALAR SUBQUERY 1", "SEARCH t USING INTEGER PRIMARY KEY (rowid=?)"}},
+		{"rows without a provider", waitForProvider, 5, []string{
+			"SEARCH d USING INDEX deliveries_waiting (due_at>?)", "CORRELATED SCALAR SUBQUERY 1", "SEARCH t USING INTEGER PRIMARY KEY (rowid=?)"}},
 		{"targets without a provider", unserved, 1, []string{"SEARCH targets USING INDEX targets_address (channel=?)"}},
 		{"updates to complete", incomplete, 3, []string{
 			"SEARCH c USING INDEX callbacks_incomplete ((incident,sequence)>(?,?))", "SEARCH u USING INDEX updates_sequence (incident=? AND sequence=?)"}},
-		{"first open row", firstOpen, 3, []string{"SEARCH deliveries USING PRIMARY KEY (incident=? AND target>?)"}},
+		{"first open row", firstOpen, 2, []string{"SEARCH deliveries USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"}},
 		{"outcomes of an update", outcomesOf, 2, []string{
-			"SEARCH d USING PRIMARY KEY (incident=?)", "SEARCH t USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN", "USE TEMP B-TREE FOR GROUP BY"}},
+			"SEARCH d USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)", "SEARCH t USING INTEGER PRIMARY KEY (rowid=?) LEFT-JOIN",
+			"USE TEMP B-TREE FOR GROUP BY"}},
 		{"where a look ended", noteLooked, 4, []string{"SEARCH callbacks USING PRIMARY KEY (incident=? AND sequence=?)"}},
 		{"completed", noteComplete, 6, []string{"SEARCH callbacks USING PRIMARY KEY (incident=? AND sequence=?)"}},
 		{"due callbacks", dueCallbacks, 2, []string{
-			"SEARCH c USING INDEX callbacks_due (due_at<?)", "SEARCH u USING INDEX updates_sequence (incident=? AND sequence=?)", "SEARCH i USING INTEGER PRIMARY KEY (rowid=?)"}},
+			"SEARCH c USING INDEX callbacks_due (due_at<?)", "SEARCH u USING INDEX updates_sequence (incident=? AND sequence=?)",
+			"SEARCH i USING INTEGER PRIMARY KEY (rowid=?)"}},
 		{"settled callback", settleCallback, 7, []string{"SEARCH callbacks USING PRIMARY KEY (incident=? AND sequence=?)"}},
 		{"callbacks of an incident", callbacksOf, 1, []string{"SEARCH callbacks USING PRIMARY KEY (incident=?)"}},
 		{"newest event", latestEvent, 2, []string{
@@ -168,7 +185,8 @@ func TestQueryPlans(t *testing.T) {
 			"SEARCH i USING COVERING INDEX incidents_name (page=? AND incident_id=?)",
 			"CORRELATED SCALAR SUBQUERY 1", "SEARCH incidents USING INTEGER PRIMARY KEY (rowid=?)", "USE TEMP B-TREE FOR ORDER BY"}},
 		{"known update", knownUpdate, 3, []string{
-			"SEARCH i USING COVERING INDEX incidents_name (page=? AND incident_id=?)", "SEARCH u USING COVERING INDEX updates_name (incident=? AND update_id=?)"}},
+			"SEARCH i USING COVERING INDEX incidents_name (page=? AND incident_id=?)",
+			"SEARCH u USING COVERING INDEX updates_name (incident=? AND update_id=?)"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if got := explain(t, s, c.query, c.args); !slices.Equal(got, c.want) {

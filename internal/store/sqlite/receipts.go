@@ -17,7 +17,7 @@ const (
 	handleOf  = "SELECT incident, target, sequence, delivered FROM handles WHERE day = ? AND provider = ? AND handle = ?"
 
 	handleDelivered = "UPDATE handles SET delivered = 1 WHERE day = ? AND provider = ? AND handle = ?"
-	writeReceipt    = "UPDATE deliveries SET detail = ? WHERE incident = ? AND target = ? AND sequence = ? AND outcome = 1"
+	writeReceipt    = "UPDATE deliveries SET detail = ? WHERE id = " + deliveryID + " AND outcome = 1"
 )
 
 // named is the delivery that a name stands for.
@@ -65,7 +65,7 @@ func (s *Store) Receipt(ctx context.Context, provider, messageID string, deliver
 		if err != nil || message.delivered && !delivered {
 			return err
 		}
-		if _, err := tx.Exec(writeReceipt, detail, message.row.Incident, message.row.Target, message.row.Sequence); err != nil || !delivered {
+		if _, err := tx.Exec(writeReceipt, detail, message.row.Incident, message.row.Sequence, message.row.Target); err != nil || !delivered {
 			return err
 		}
 		_, err = tx.Exec(handleDelivered, message.day, provider, messageID)

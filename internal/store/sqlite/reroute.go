@@ -29,10 +29,10 @@ const (
 	batchesBetween = "SELECT id, payload FROM batches WHERE grp > ? AND grp < ? AND held = 0 LIMIT ?"
 
 	// waitForProvider walks the waiting rows of a channel that had no provider.
-	waitForProvider = `SELECT incident, target, sequence, due_at FROM deliveries WHERE outcome = 0 AND batch IS NULL
-		AND (due_at, incident, target, sequence) > (?, ?, ?, ?) AND detail = ?
-		AND (SELECT channel FROM targets t WHERE t.id = target) = ?
-		ORDER BY due_at, incident, target, sequence LIMIT ?`
+	waitForProvider = `SELECT d.id, d.due_at FROM deliveries d WHERE d.outcome = 0 AND d.batch IS NULL
+		AND (d.due_at, d.id) > (?, ?) AND d.detail = ?
+		AND (SELECT channel FROM targets t WHERE t.id = ` + targetOfRow + `) = ?
+		ORDER BY d.due_at, d.id LIMIT ?`
 
 	// unserved says channels and states as the index targets_address does.
 	unserved = "SELECT count(*) FROM targets WHERE channel = ? AND channel IN ('smtp', 'smpp') AND state < 3"
@@ -207,13 +207,23 @@ func (s *Store) between(ctx context.Context, after, before string) (batches []*q
 }
 
 func freeBatch(tx *sqlitedb.Tx, b *queue.Batch, now time.Time) (freed int, err error) {
+	ids := deliveryIDs{tx: tx}
+	update, err := ids.updateID(b.Incident, b.Sequence)
+	if err != nil {
+		return 0, err
+	}
 	for i := range b.Deliveries {
-		n, err := tx.Exec(`UPDATE deliveries SET batch = NULL, due_at = ? WHERE incident = ? AND target = ? AND sequence = ?
-			AND outcome = 0 AND batch = ?`, now, b.Incident, b.Deliveries[i].Target, b.Sequence, b.ID)
+		n, err := tx.Exec("UPDATE deliveries SET batch = NULL, due_at = ? WHERE id = ? AND outcome = 0 AND batch = ?",
+			now, idOf(update, b.Deliveries[i].Target), b.ID)
 		if err != nil {
 			return 0, err
 		}
 		freed += int(n)
+	}
+	if freed > 0 {
+		if err := noteWaits(tx, update); err != nil {
+			return 0, err
+		}
 	}
 	_, err = tx.Exec("DELETE FROM batches WHERE id = ?", b.ID)
 	return freed, err
@@ -221,15 +231,17 @@ func freeBatch(tx *sqlitedb.Tx, b *queue.Batch, now time.Time) (freed int, err e
 
 // resume makes what waited for a provider of the channel due now.
 func (s *Store) resume(ctx context.Context, channel string, now time.Time) (resumed int, err error) {
-	last := dispatcher.Postponement{DueAt: now} // what is due by now comes anyway
+	type waiting struct {
+		id  int64
+		due time.Time
+	}
+	last := waiting{due: now} // what is due by now comes anyway
 	for {
-		var rows []dispatcher.Postponement
+		var rows []waiting
 		if err := s.read(ctx, func(tx *sqlitedb.Tx) error {
-			found := tx.Query(waitForProvider, last.DueAt, last.Incident, last.Target, last.Sequence, dispatcher.NoProvider, channel, s.sweepRows)
+			found := tx.Query(waitForProvider, last.due, last.id, dispatcher.NoProvider, channel, s.sweepRows)
 			for found.Next() {
-				rows = append(rows, dispatcher.Postponement{
-					Row: dispatcher.Row{Incident: found.Int(0), Target: found.Int(1), Sequence: int(found.Int(2))}, DueAt: found.Time(3),
-				})
+				rows = append(rows, waiting{found.Int(0), found.Time(1)})
 			}
 			return found.Err()
 		}); err != nil || len(rows) == 0 {
@@ -237,8 +249,7 @@ func (s *Store) resume(ctx context.Context, channel string, now time.Time) (resu
 		}
 		if err := s.write(ctx, sqlitedb.Plan, func(tx *sqlitedb.Tx) error {
 			for _, r := range rows {
-				if _, err := tx.Exec(`UPDATE deliveries SET due_at = ?, detail = '' WHERE incident = ? AND target = ? AND sequence = ?
-					AND outcome = 0 AND batch IS NULL`, now, r.Incident, r.Target, r.Sequence); err != nil {
+				if _, err := tx.Exec("UPDATE deliveries SET due_at = ?, detail = '' WHERE id = ? AND outcome = 0 AND batch IS NULL", now, r.id); err != nil {
 					return err
 				}
 			}

@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	newestUpdate = `SELECT i.sequence, i.stopped, u.planning, u.expires_at, u.private FROM incidents i
+	newestUpdate = `SELECT i.sequence, i.stopped, u.planning, u.expires_at, u.private, u.id FROM incidents i
 		JOIN updates u ON u.incident = i.id AND u.sequence = i.sequence WHERE i.id = ?`
 
 	selectResend = `SELECT id, incident, sequence, name, choice, as_new, asked_by, asked_at, resent, under_way, absent, untold,
@@ -32,16 +32,16 @@ const (
 		WHERE id = ? AND cursor = ? AND done_at IS NULL`
 
 	// These walk an update's rows after a target.
-	chosenByOutcome = "SELECT target, outcome FROM deliveries WHERE incident = ? AND target > ? AND sequence = ? AND outcome = ? ORDER BY target LIMIT ?"
-	chosenUnheard   = "SELECT target, outcome FROM deliveries WHERE incident = ? AND target > ? AND sequence = ? AND outcome NOT IN (1, 2) ORDER BY target LIMIT ?"
-	outcomeOf       = "SELECT outcome FROM deliveries WHERE incident = ? AND target = ? AND sequence = ?"
+	chosenByOutcome = "SELECT id, outcome FROM deliveries WHERE id > ? AND id < ? AND outcome = ? ORDER BY id LIMIT ?"
+	chosenUnheard   = "SELECT id, outcome FROM deliveries WHERE id > ? AND id < ? AND outcome NOT IN (1, 2) ORDER BY id LIMIT ?"
+	outcomeOf       = "SELECT outcome FROM deliveries WHERE id = ?"
 
 	mayBeTold = "SELECT state, private FROM targets WHERE id = ?"
 
 	// sendAgain has a closed row wait, due now. What is known of the last attempt
 	// stays, and so does the count of attempts.
 	sendAgain = `UPDATE deliveries SET outcome = 0, batch = NULL, due_at = ?1, since = ?1, done_at = NULL, edition = edition + ?2
-		WHERE incident = ?3 AND target = ?4 AND sequence = ?5 AND outcome = ?6`
+		WHERE id = ?3 AND outcome = ?4`
 
 	// lookAnew has the search for an update's end begin again, from a place where
 	// it never was: what is opened may be behind the last one.
@@ -124,6 +124,7 @@ func refuseResend(format string, args ...any) error {
 
 // newest is what a resend has to know of the newest update of an incident.
 type newest struct {
+	id       int64
 	sequence int
 	private  bool
 }
@@ -139,7 +140,7 @@ func resendable(tx *sqlitedb.Tx, r *dispatcher.Resend) (u newest, err error) {
 		}
 		return u, fmt.Errorf("an update that was sent: %w", store.ErrNotFound)
 	}
-	u = newest{sequence: int(rows.Int(0)), private: rows.Bool(4)}
+	u = newest{id: rows.Int(5), sequence: int(rows.Int(0)), private: rows.Bool(4)}
 	switch expires := rows.Time(3); {
 	case r.Sequence > u.sequence:
 		return u, fmt.Errorf("update %d: %w", r.Sequence, store.ErrNotFound)
@@ -168,7 +169,7 @@ func (s *Store) tryResend(ctx context.Context, r dispatcher.Resend) (*dispatcher
 		try.Sequence = u.sequence
 		for ended := false; !ended; {
 			var list []chosen
-			if list, ended, err = try.next(tx, s.sweepRows); err != nil {
+			if list, ended, err = try.next(tx, u.id, s.sweepRows); err != nil {
 				return err
 			}
 			for _, c := range list {
@@ -222,8 +223,13 @@ func (s *Store) nextPart(ctx context.Context, key int64) (p part, err error) {
 			return fmt.Errorf("%w: there is no such resend", dispatcher.ErrLedgerRefused)
 		}
 		p = part{resend: *r, from: r.cursor}
-		if r.DoneAt.IsZero() {
-			p.list, p.ended, err = p.next(tx, s.sweepRows)
+		if !r.DoneAt.IsZero() {
+			return nil
+		}
+		ids := deliveryIDs{tx: tx}
+		update, err := ids.updateID(r.Incident, r.Sequence)
+		if err == nil {
+			p.list, p.ended, err = p.next(tx, update, s.sweepRows)
 		}
 		return err
 	})
@@ -250,9 +256,9 @@ func (s *Store) sendPart(ctx context.Context, p part, now time.Time) (*resend, e
 	return &done, err
 }
 
-// next reads the targets chosen after the cursor, at most limit, and moves it
-// behind them.
-func (r *resend) next(tx *sqlitedb.Tx, limit int) (list []chosen, ended bool, err error) {
+// next reads the targets chosen after the cursor of the update with this id, at most
+// limit, and moves it behind them.
+func (r *resend) next(tx *sqlitedb.Tx, update int64, limit int) (list []chosen, ended bool, err error) {
 	switch {
 	case r.Choice.Targets != nil:
 		i, found := slices.BinarySearch(r.Choice.Targets, r.cursor)
@@ -262,7 +268,7 @@ func (r *resend) next(tx *sqlitedb.Tx, limit int) (list []chosen, ended bool, er
 		some := r.Choice.Targets[i:]
 		for _, target := range some[:min(len(some), limit)] {
 			c := chosen{target: target, absent: true}
-			rows := tx.Query(outcomeOf, r.Incident, target, r.Sequence)
+			rows := tx.Query(outcomeOf, idOf(update, target))
 			for rows.Next() {
 				c.outcome, c.absent = rows.Int(0), false
 			}
@@ -272,9 +278,9 @@ func (r *resend) next(tx *sqlitedb.Tx, limit int) (list []chosen, ended bool, er
 			list = append(list, c)
 		}
 	case r.Choice.Unheard:
-		list, err = chosenRows(tx.Query(chosenUnheard, r.Incident, r.cursor, r.Sequence, limit))
+		list, err = chosenRows(tx.Query(chosenUnheard, idOf(update, r.cursor), idOf(update+1, 0), limit))
 	default:
-		list, err = chosenRows(tx.Query(chosenByOutcome, r.Incident, r.cursor, r.Sequence, int(r.Choice.Outcome), limit))
+		list, err = chosenRows(tx.Query(chosenByOutcome, idOf(update, r.cursor), idOf(update+1, 0), int(r.Choice.Outcome), limit))
 	}
 	if len(list) > 0 {
 		r.cursor = list[len(list)-1].target
@@ -284,7 +290,7 @@ func (r *resend) next(tx *sqlitedb.Tx, limit int) (list []chosen, ended bool, er
 
 func chosenRows(rows *sqlitedb.Rows) (list []chosen, err error) {
 	for rows.Next() {
-		list = append(list, chosen{target: rows.Int(0), outcome: rows.Int(1)})
+		list = append(list, chosen{target: targetOf(rows.Int(0)), outcome: rows.Int(1)})
 	}
 	return list, rows.Err()
 }
@@ -311,7 +317,7 @@ func (r *resend) reopen(tx *sqlitedb.Tx, list []chosen, now time.Time) error {
 		if !tell {
 			continue
 		}
-		n, err := tx.Exec(sendAgain, now, r.AsNew, r.Incident, c.target, r.Sequence, c.outcome)
+		n, err := tx.Exec(sendAgain, now, r.AsNew, idOf(u.id, c.target), c.outcome)
 		if err != nil {
 			return err
 		}
@@ -327,6 +333,9 @@ func (r *resend) reopen(tx *sqlitedb.Tx, list []chosen, now time.Time) error {
 	}
 	if !opened {
 		return nil
+	}
+	if err := noteWaits(tx, u.id); err != nil {
+		return err
 	}
 	_, err = tx.Exec(lookAnew, r.Incident, r.Sequence)
 	return err

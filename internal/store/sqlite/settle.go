@@ -14,21 +14,21 @@ import (
 // it landed, which the targets' rows of failures need.
 const (
 	settleDelivered = `UPDATE deliveries SET outcome = 1, class = ?, detail = ?, attempt = ?, sent_at = ?, done_at = ?, due_at = NULL
-		WHERE incident = ? AND target = ? AND sequence = ?`
+		WHERE id = ?`
 
 	// settleTried ends an attempt that was made, settleUntried a delivery that was
 	// not tried this time: it keeps what is known of the last attempt.
 	settleTried = `UPDATE deliveries SET outcome = ?, batch = ?, attempt = ?, due_at = ?, done_at = ?,
 		class = ?, detail = ?, sent_at = ?
-		WHERE incident = ? AND target = ? AND sequence = ? AND outcome = 0 AND batch IS ?`
+		WHERE id = ? AND outcome = 0 AND batch IS ?`
 	settleUntried = `UPDATE deliveries SET outcome = ?, batch = ?, attempt = max(attempt, ?), due_at = ?, done_at = ?,
 		detail = coalesce(nullif(?, ''), detail)
-		WHERE incident = ? AND target = ? AND sequence = ? AND outcome = 0 AND batch IS ?`
+		WHERE id = ? AND outcome = 0 AND batch IS ?`
 
 	// settleLate says what came of an attempt that was under way when its row
 	// expired.
 	settleLate = `UPDATE deliveries SET attempt = ?, class = ?, detail = ?, sent_at = ?
-		WHERE incident = ? AND target = ? AND sequence = ? AND outcome = 4 AND class = 0 AND batch IS ?`
+		WHERE id = ? AND outcome = 4 AND class = 0 AND batch IS ?`
 )
 
 // failsToDisable is how many updates in a row without success disable a target.
@@ -53,12 +53,18 @@ func (s *Store) Settle(ctx context.Context, rows []dispatcher.Settlement, finish
 func settleAll(tx *sqlitedb.Tx, rows []dispatcher.Settlement) error {
 	counts := tally{tx: tx}
 	var named []*dispatcher.Settlement
+	waits := make(map[int64]bool) // updates some of whose rows do from now on
+	ids := deliveryIDs{tx: tx}
 	for i := range rows {
 		r := &rows[i]
-		if err := counts.add(r); err != nil {
+		id, err := ids.of(r.Row)
+		if err == nil {
+			err = counts.add(id, r)
+		}
+		if err != nil {
 			return err
 		}
-		landed, err := settleRow(tx, r)
+		landed, err := settleRow(tx, id, r)
 		if err == nil && (r.Noted || r.Parked) {
 			err = endSuspicion(tx, r, landed)
 		}
@@ -67,6 +73,9 @@ func settleAll(tx *sqlitedb.Tx, rows []dispatcher.Settlement) error {
 		}
 		if !landed {
 			continue
+		}
+		if r.Outcome == dispatcher.Open {
+			waits[ids.update] = true
 		}
 		if r.Streak != dispatcher.StreakKeep {
 			if err := streak(tx, r); err != nil {
@@ -77,6 +86,11 @@ func settleAll(tx *sqlitedb.Tx, rows []dispatcher.Settlement) error {
 			named = append(named, r)
 		}
 	}
+	for update := range waits {
+		if err := noteWaits(tx, update); err != nil {
+			return err
+		}
+	}
 	if err := counts.write(); err != nil {
 		return err
 	}
@@ -84,21 +98,20 @@ func settleAll(tx *sqlitedb.Tx, rows []dispatcher.Settlement) error {
 	return w.keep(named)
 }
 
-func settleRow(tx *sqlitedb.Tx, r *dispatcher.Settlement) (landed bool, err error) {
+func settleRow(tx *sqlitedb.Tx, id int64, r *dispatcher.Settlement) (landed bool, err error) {
 	var n int64
 	switch batch, belongs := afterwards(r), orNull(r.Batch); {
 	case r.Outcome == dispatcher.Delivered:
-		n, err = tx.Exec(settleDelivered, int(r.Class), r.Detail, r.Attempt, r.SentAt, r.DoneAt,
-			r.Incident, r.Target, r.Sequence)
+		n, err = tx.Exec(settleDelivered, int(r.Class), r.Detail, r.Attempt, r.SentAt, r.DoneAt, id)
 	case r.Class != 0:
 		n, err = tx.Exec(settleTried, int(r.Outcome), batch, r.Attempt, r.DueAt, r.DoneAt, int(r.Class), r.Detail, r.SentAt,
-			r.Incident, r.Target, r.Sequence, belongs)
+			id, belongs)
 		if err == nil && n == 0 && r.Outcome == dispatcher.Open {
-			_, err = tx.Exec(settleLate, r.Attempt, int(r.Class), r.Detail, r.SentAt, r.Incident, r.Target, r.Sequence, belongs)
+			_, err = tx.Exec(settleLate, r.Attempt, int(r.Class), r.Detail, r.SentAt, id, belongs)
 		}
 	default:
 		n, err = tx.Exec(settleUntried, int(r.Outcome), batch, r.Attempt, r.DueAt, r.DoneAt, r.Detail,
-			r.Incident, r.Target, r.Sequence, belongs)
+			id, belongs)
 	}
 	return n > 0, err
 }
@@ -151,14 +164,19 @@ func (s *Store) Rebatch(ctx context.Context, now time.Time, batches []*queue.Bat
 		return err
 	}
 	return s.write(ctx, sqlitedb.Plan, func(tx *sqlitedb.Tx) error {
+		ids := deliveryIDs{tx: tx}
 		for i, b := range batches {
-			if err := rebatch(tx, b, payloads[i], now); err != nil {
+			if err := rebatch(tx, &ids, b, payloads[i], now); err != nil {
 				return err
 			}
 		}
 		for _, p := range postponed {
+			id, err := ids.of(p.Row)
+			if err != nil {
+				return err
+			}
 			if _, err := tx.Exec(`UPDATE deliveries SET due_at = ?, detail = coalesce(nullif(?, ''), detail)
-				WHERE incident = ? AND target = ? AND sequence = ? AND outcome = 0 AND batch IS NULL`, p.DueAt, p.Detail, p.Incident, p.Target, p.Sequence); err != nil {
+				WHERE id = ? AND outcome = 0 AND batch IS NULL`, p.DueAt, p.Detail, id); err != nil {
 				return err
 			}
 		}
@@ -168,11 +186,15 @@ func (s *Store) Rebatch(ctx context.Context, now time.Time, batches []*queue.Bat
 
 // rebatch gives a new batch those of its rows that wait and are due. If none is, or
 // the batch is there already, there is nothing to send and no batch to write.
-func rebatch(tx *sqlitedb.Tx, b *queue.Batch, payload []byte, now time.Time) error {
+func rebatch(tx *sqlitedb.Tx, ids *deliveryIDs, b *queue.Batch, payload []byte, now time.Time) error {
+	update, err := ids.updateID(b.Incident, b.Sequence)
+	if err != nil {
+		return err
+	}
 	moved := int64(0)
 	for i := range b.Deliveries {
-		n, err := tx.Exec(`UPDATE deliveries SET batch = ?, due_at = NULL WHERE incident = ? AND target = ? AND sequence = ?
-			AND outcome = 0 AND batch IS NULL AND due_at <= ?`, b.ID, b.Incident, b.Deliveries[i].Target, b.Sequence, now)
+		n, err := tx.Exec(`UPDATE deliveries SET batch = ?, due_at = NULL WHERE id = ?
+			AND outcome = 0 AND batch IS NULL AND due_at <= ?`, b.ID, idOf(update, b.Deliveries[i].Target), now)
 		if err != nil {
 			return err
 		}

@@ -14,14 +14,16 @@ const (
 	noteStart   = "INSERT INTO suspects (incident, target, sequence, starts) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO UPDATE SET starts = ?4, parked_at = NULL"
 	noteParked  = "INSERT INTO suspects (incident, target, sequence, starts, parked_at) VALUES (?1, ?2, ?3, 0, ?4) ON CONFLICT DO UPDATE SET parked_at = ?4"
 	forgetNote  = "DELETE FROM suspects WHERE incident = ? AND target = ? AND sequence = ?"
-	selectStray = `SELECT s.incident, s.target, s.sequence FROM suspects s LEFT JOIN deliveries d
-		ON d.incident = s.incident AND d.target = s.target AND d.sequence = s.sequence
+	selectStray = `SELECT s.incident, s.target, s.sequence FROM suspects s
+		LEFT JOIN updates u ON u.incident = s.incident AND u.sequence = s.sequence
+		LEFT JOIN deliveries d ON d.id = (u.id << 32) + s.target
 		WHERE d.outcome IS NOT iif(s.parked_at IS NULL, 0, 5)`
 
-	selectParked = `SELECT i.page, i.incident_id, d.target, d.sequence, coalesce(t.channel, ''), d.detail, s.parked_at
+	selectParked = `SELECT i.page, i.incident_id, s.target, s.sequence, coalesce(t.channel, ''), d.detail, s.parked_at
 		FROM suspects s
 		JOIN incidents i ON i.id = s.incident
-		JOIN deliveries d ON d.incident = s.incident AND d.target = s.target AND d.sequence = s.sequence
+		JOIN updates u ON u.incident = s.incident AND u.sequence = s.sequence
+		JOIN deliveries d ON d.id = (u.id << 32) + s.target
 		LEFT JOIN targets t ON t.id = s.target
 		WHERE s.parked_at IS NOT NULL AND d.outcome = 5 ORDER BY s.parked_at DESC, s.incident, s.target, s.sequence LIMIT ?`
 )

@@ -13,22 +13,21 @@ import (
 const sweepRows = 5000
 
 const (
-	expiring = "SELECT id, incident, sequence, swept, planning FROM updates WHERE swept_at IS NULL AND expires_at <= ? ORDER BY expires_at LIMIT 100"
+	expiring = "SELECT id, swept, planning FROM updates WHERE swept_at IS NULL AND expires_at <= ? ORDER BY expires_at LIMIT 100"
 
-	// openRows walks an incident's rows after a target. The closed ones between are
-	// passed over by the reader, not on the writer's time.
-	openRows = "SELECT target, sequence, attempt, " + channelOf + " FROM deliveries WHERE incident = ? AND (target, sequence) > (?, ?) AND sequence <= ? AND outcome = 0 ORDER BY target, sequence LIMIT ?"
-	// openOf does so for one update.
-	openOf = "SELECT target, sequence, attempt, " + channelOf + " FROM deliveries WHERE incident = ? AND target > ? AND sequence = ? AND outcome = 0 ORDER BY target LIMIT ?"
+	// openOf walks an update's rows between two ids. The closed ones are passed over by
+	// the reader, not on the writer's time.
+	openOf = "SELECT d.id, d.attempt, (SELECT channel FROM targets t WHERE t.id = " + targetOfRow + ") FROM deliveries d WHERE d.id > ? AND d.id < ? AND d.outcome = 0 ORDER BY d.id LIMIT ?"
 
-	channelOf = "(SELECT channel FROM targets t WHERE t.id = target)"
+	// upToUpdate are an incident's updates up to a sequence.
+	upToUpdate = "SELECT id FROM updates WHERE incident = ? AND sequence <= ? ORDER BY sequence"
 
-	closeOpen = "UPDATE deliveries SET outcome = ?, due_at = NULL, done_at = ?, detail = coalesce(nullif(?, ''), detail) WHERE incident = ? AND target = ? AND sequence = ? AND outcome = 0"
+	closeOpen = "UPDATE deliveries SET outcome = ?, due_at = NULL, done_at = ?, detail = coalesce(nullif(?, ''), detail) WHERE id = ? AND outcome = 0"
 )
 
 // openRow is a row to be closed.
 type openRow struct {
-	dispatcher.Row
+	id      int64
 	tried   bool // there was an attempt
 	channel string
 }
@@ -78,9 +77,8 @@ func findExpired(tx *sqlitedb.Tx, now time.Time, room int) (sweeps []sweep, more
 		if room == 0 {
 			return sweeps, true, nil
 		}
-		sw := sweep{id: updates.Int(0), planning: updates.Bool(4)}
-		incident, sequence := updates.Int(1), updates.Int(2)
-		if sw.rows, err = findOpen(tx, incident, openOf, incident, updates.Int(3), sequence, room); err != nil {
+		sw := sweep{id: updates.Int(0), planning: updates.Bool(2)}
+		if sw.rows, err = findOpen(tx, sw.id, updates.Int(1), room); err != nil {
 			return nil, false, err
 		}
 		sw.ended = len(sw.rows) < room
@@ -90,14 +88,12 @@ func findExpired(tx *sqlitedb.Tx, now time.Time, room int) (sweeps []sweep, more
 	return sweeps, room == 0 || len(sweeps) == 100, updates.Err()
 }
 
-func findOpen(tx *sqlitedb.Tx, incident int64, query string, args ...any) ([]openRow, error) {
+// findOpen returns open rows of an update after a target, at most limit.
+func findOpen(tx *sqlitedb.Tx, update, after int64, limit int) ([]openRow, error) {
 	var list []openRow
-	rows := tx.Query(query, args...)
+	rows := tx.Query(openOf, idOf(update, after), idOf(update+1, 0), limit)
 	for rows.Next() {
-		list = append(list, openRow{
-			Row:   dispatcher.Row{Incident: incident, Target: rows.Int(0), Sequence: int(rows.Int(1))},
-			tried: rows.Int(2) > 0, channel: rows.Text(3),
-		})
+		list = append(list, openRow{id: rows.Int(0), tried: rows.Int(1) > 0, channel: rows.Text(2)})
 	}
 	return list, rows.Err()
 }
@@ -112,7 +108,7 @@ func (sw *sweep) note(tx *sqlitedb.Tx, now time.Time) error {
 	case sw.ended:
 		_, err = tx.Exec("UPDATE updates SET swept_at = ? WHERE id = ?", now, sw.id)
 	default:
-		_, err = tx.Exec("UPDATE updates SET swept = ? WHERE id = ?", sw.rows[len(sw.rows)-1].Target, sw.id)
+		_, err = tx.Exec("UPDATE updates SET swept = ? WHERE id = ?", targetOf(sw.rows[len(sw.rows)-1].id), sw.id)
 	}
 	return err
 }
@@ -122,13 +118,13 @@ func (sw *sweep) note(tx *sqlitedb.Tx, now time.Time) error {
 func closeAll(tx *sqlitedb.Tx, rows []openRow, outcome dispatcher.Outcome, detail string, now time.Time) (closed map[string]int, err error) {
 	closed = make(map[string]int)
 	for _, r := range rows {
-		n, err := tx.Exec(closeOpen, int(outcome), now, detail, r.Incident, r.Target, r.Sequence)
+		n, err := tx.Exec(closeOpen, int(outcome), now, detail, r.id)
 		if err != nil {
 			return closed, err
 		}
 		closed[r.channel] += int(n)
 		if n > 0 && outcome == dispatcher.Expired && r.tried {
-			if err := streak(tx, &dispatcher.Settlement{Row: r.Row, Streak: dispatcher.StreakFailed}); err != nil {
+			if err := streak(tx, &dispatcher.Settlement{Row: dispatcher.Row{Target: targetOf(r.id)}, Streak: dispatcher.StreakFailed}); err != nil {
 				return closed, err
 			}
 		}
@@ -158,25 +154,49 @@ func (s *Store) Stop(ctx context.Context, incident int64, now time.Time, asked .
 		return writeAskedOf(tx, asked, incident, "stopped")
 	})
 	closed = make(map[string]int)
-	var last dispatcher.Row
-	for err == nil {
-		var open []openRow
-		if err = s.read(ctx, func(tx *sqlitedb.Tx) (err error) {
-			open, err = findOpen(tx, incident, openRows, incident, last.Target, last.Sequence, upTo, s.sweepRows)
-			return err
-		}); err != nil || len(open) == 0 {
-			break
+	if err != nil {
+		return upTo, closed, err
+	}
+	var updates []int64
+	if err := s.read(ctx, func(tx *sqlitedb.Tx) error {
+		updates = nil
+		rows := tx.Query(upToUpdate, incident, upTo)
+		for rows.Next() {
+			updates = append(updates, rows.Int(0))
 		}
-		last = open[len(open)-1].Row
-		var n map[string]int
-		if err = s.write(ctx, sqlitedb.Plan, func(tx *sqlitedb.Tx) (err error) {
-			n, err = closeAll(tx, open, dispatcher.Suppressed, detailStopped, now)
-			return err
-		}); err == nil {
-			add(closed, n)
+		return rows.Err()
+	}); err != nil {
+		return upTo, closed, err
+	}
+	for _, update := range updates {
+		if err := s.stopUpdate(ctx, update, now, closed); err != nil {
+			return upTo, closed, err
 		}
 	}
-	return upTo, closed, err
+	return upTo, closed, nil
+}
+
+// stopUpdate closes the open rows of an update whose fan-out has ended, and counts
+// them.
+func (s *Store) stopUpdate(ctx context.Context, update int64, now time.Time, closed map[string]int) error {
+	for after := int64(0); ; {
+		var open []openRow
+		if err := s.read(ctx, func(tx *sqlitedb.Tx) (err error) {
+			open, err = findOpen(tx, update, after, s.sweepRows)
+			return err
+		}); err != nil || len(open) == 0 {
+			return err
+		}
+		after = targetOf(open[len(open)-1].id)
+		var n map[string]int
+		if err := s.write(ctx, sqlitedb.Plan, func(tx *sqlitedb.Tx) (err error) {
+			n, err = closeAll(tx, open, dispatcher.Suppressed, detailStopped, now)
+			return err
+		}); err != nil {
+			return err
+		}
+		add(closed, n)
+	}
 }
 
 // add adds b's counts to a's.

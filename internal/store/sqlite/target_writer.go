@@ -79,6 +79,9 @@ func (w *targetWriter) insert(t *targetRow) (err error) {
 	if err := rows.Err(); err != nil {
 		return err
 	}
+	if err := checkTargetID(t.ID); err != nil {
+		return err
+	}
 	return w.insertComponents(t)
 }
 

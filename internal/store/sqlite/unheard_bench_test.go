@@ -18,7 +18,7 @@ func BenchmarkUnheard(b *testing.B) {
 		s := benchStore(b)
 		var p *dispatcher.Plan
 		for n := range updates {
-			p = benchPlan(b, s, 1)
+			p = benchPlan(b, s, 1, n+1)
 			fillUpdate(b, s, p.Incident, n+1, targets)
 		}
 		for _, c := range []struct {
@@ -51,8 +51,8 @@ func fillUpdate(b *testing.B, s *Store, incident int64, sequence, targets int) {
 	for from := 0; from < targets; from += at {
 		err := s.write(b.Context(), sqlitedb.Plan, func(tx *sqlitedb.Tx) error {
 			_, err := tx.Exec(`WITH RECURSIVE n(i) AS (SELECT ?1 UNION ALL SELECT i + 1 FROM n WHERE i < ?2)
-				INSERT INTO deliveries (incident, target, sequence, outcome, batch, attempt, class, since, due_at, sent_at, done_at, detail)
-				SELECT ?3, i, ?4, CASE i % 10000 WHEN 17 THEN 5 WHEN 4711 THEN 0 ELSE 1 END,
+				INSERT INTO deliveries (id, outcome, batch, attempt, class, since, due_at, sent_at, done_at, detail)
+				SELECT ((SELECT id FROM updates WHERE incident = ?3 AND sequence = ?4) << 32) + i, CASE i % 10000 WHEN 17 THEN 5 WHEN 4711 THEN 0 ELSE 1 END,
 					CASE i % 10000 WHEN 4711 THEN NULL ELSE 123456789012 + i / 100 END, 1, CASE i % 10000 WHEN 17 THEN 5 ELSE 1 END,
 					1795237200123000, CASE i % 10000 WHEN 4711 THEN 1795237300123000 END, 1795237200123000 + i, 1795237200223000 + i,
 					'http 200' FROM n`, from+1, from+at, incident, sequence)

@@ -47,7 +47,7 @@ func BenchmarkUpdate(b *testing.B) {
 	n := 0
 	for b.Loop() {
 		n++
-		p := benchPlan(b, s, n)
+		p := benchPlan(b, s, n, 1)
 		p.Whole = true
 		var open []dispatcher.Settlement
 		var finished []int64
