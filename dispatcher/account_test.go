@@ -3,6 +3,7 @@ package dispatcher
 import (
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -153,6 +154,10 @@ func TestTheEndIsToldToWhoHeard(t *testing.T) {
 // A relay and the one that stands in for it count on accounts of their own, and both on
 // their channel's.
 func TestProvidersHaveAccountsOfTheirOwn(t *testing.T) {
+	synctest.Test(t, testAccountsOfProviders) // a breaker reads the clock
+}
+
+func testAccountsOfProviders(t *testing.T) {
 	r := bounded(t, Bound{PerDay: 4}, HourCount{"webhook:main", HourOf(time.Date(2026, 11, 21, 3, 0, 0, 0, time.UTC)), 7})
 	own := func(name string, perDay int) Account {
 		return Account{"webhook:" + name, "by this relay", Bound{PerDay: perDay}}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/tocsin/tocsin/channels"
@@ -114,6 +115,7 @@ func TestResendCrash(t *testing.T) {
 		w.stop()
 		w.killAt(at, 1)
 		w.start()
+		synctest.Wait() // it has begun, and can die
 		w.resend()
 		w.died()
 	}
