@@ -3,6 +3,7 @@ package dispatcher
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -142,6 +143,9 @@ func (e *Engine) schedule(ctx context.Context, counted []HourCount) error {
 		case <-ctx.Done():
 			return nil
 		case <-e.inbox.wake:
+			// Whoever is about to bring a result goes first: a step for ten of them
+			// costs little more than one for one.
+			runtime.Gosched()
 		case <-timer.C:
 		}
 	}
