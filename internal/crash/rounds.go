@@ -88,7 +88,7 @@ func Run(ctx context.Context, o Options) *Outcome {
 	out := &Outcome{}
 	s := newStand(context.WithoutCancel(ctx), o.Folder)
 	s.run(func() {
-		tr := newTrial(s, o, nil)
+		tr := newTrial(s, o, webhooks, nil)
 		// Also where the rest can't go on.
 		defer func() { out.fill(tr) }()
 		if o.Queue != embedded {
