@@ -311,7 +311,7 @@ func (tr *trial) report(e *evidence, v *verdict) {
 	const most = 20
 	for i, f := range v.faults {
 		if i == most {
-			t.Errorf("and %d faults more", len(v.faults)-most)
+			t.Errorf("and %d faults more; with them by promise: %v", len(v.faults)-most, v.broken())
 			break
 		}
 		t.Errorf("%s: %s", f.promise, f.text)
