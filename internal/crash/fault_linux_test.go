@@ -214,7 +214,9 @@ func TestFault_10_ZombieWorker(t *testing.T) {
 		connections, err := broker.Ctl(ctx, "list_connections", "--silent", "client_properties")
 		return err == nil && !strings.Contains(connections, "tocsin default consume"), err
 	})
-	second := exec.Command(os.Getenv(engineVariable), "serve", "--config", tr.engine.config, "--listen", "127.0.0.1:0")
+	soon, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	second := exec.CommandContext(soon, os.Getenv(engineVariable), "serve", "--config", tr.engine.config, "--listen", "127.0.0.1:0")
 	second.Env = tr.engine.environ
 	if out, err := second.CombinedOutput(); err == nil || !bytes.Contains(out, []byte("in use by process")) {
 		t.Errorf("a second engine on the sleeper's ledger ended with %v and said:\n%s", err, out)
