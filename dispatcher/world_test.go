@@ -222,12 +222,16 @@ func (w *world) killAt(at dispatcher.Failpoint, nth int) {
 // died waits for the engine's death and opens what is durable again.
 func (w *world) died() {
 	w.t.Helper()
+	patience := 10 * time.Minute
+	if w.broker != "" {
+		patience = time.Minute
+	}
 	select {
 	case err := <-w.ended:
 		if !errors.Is(err, errKilled) {
 			w.t.Fatalf("the engine ended with %v before it came to the failpoint", err)
 		}
-	case <-time.After(10 * time.Minute):
+	case <-time.After(patience):
 		w.t.Fatal("the engine did not come to the failpoint")
 	}
 	w.cancel()

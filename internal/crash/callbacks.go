@@ -74,11 +74,11 @@ func (tr *trial) toldOf() {
 			continue
 		}
 		total := 0
-		for _, n := range told.Data.Outcomes["webhook"] {
+		for _, n := range told.Data.Outcomes[tr.peers.channel] {
 			total += n
 		}
 		// Who answered that it is gone is told of no later update.
-		if d := told.Data; d.UpdateID != u.id || d.Audience > tr.targets || d.Audience < stay || total != d.Audience || d.Outcomes["webhook"]["open"] != 0 {
+		if d := told.Data; d.UpdateID != u.id || d.Audience > tr.targets || d.Audience < stay || total != d.Audience || d.Outcomes[tr.peers.channel]["open"] != 0 {
 			t.Errorf("C: %s was told of as %s", u.id, bodies[0])
 		}
 	}

@@ -103,7 +103,7 @@ func TestFault_23_DNSDown(t *testing.T) {
 	})
 	var lines strings.Builder
 	for n := 1; n <= named; n++ {
-		address := strings.Replace(tr.peers.URL(n), peer.Host(n).String(), fmt.Sprintf("h%d.peers.example", n), 1)
+		address := strings.Replace(tr.peers.address(n), peer.Host(n).String(), fmt.Sprintf("h%d.peers.example", n), 1)
 		fmt.Fprintf(&lines, `{"channel":"webhook","address":%q,"external_id":"%d","every_update":%t}`+"\n", address, n, tr.everyUpdate(n))
 	}
 	if err := tr.api.importTargets(t.Context(), strings.NewReader(lines.String()), named); err != nil {

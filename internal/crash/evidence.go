@@ -74,6 +74,15 @@ func (v *verdict) fault(promise, format string, args ...any) {
 	v.faults = append(v.faults, fault{promise, fmt.Sprintf(format, args...)})
 }
 
+// broken counts the faults of each promise.
+func (v *verdict) broken() map[string]int {
+	counts := make(map[string]int)
+	for _, f := range v.faults {
+		counts[f.promise]++
+	}
+	return counts
+}
+
 // judge is pure: what it says follows from the evidence alone.
 func (e *evidence) judge() *verdict {
 	v := &verdict{losses: make(Losses, len(e.kills)), requests: len(e.receipts), outcomes: make(map[string]int)}

@@ -173,7 +173,7 @@ func TestHostileBodies(t *testing.T) {
 	h := beginHostile(t)
 	bomb, alerts := zipped(t), manyAlerts(100_000)
 	for _, route := range intakeRoutes {
-		route.body = strings.ReplaceAll(route.body, "https://hooks.example.com/1", h.peers.URL(1))
+		route.body = strings.ReplaceAll(route.body, "https://hooks.example.com/1", h.peers.address(1))
 		h.post(route, "the body as it should be", strings.NewReader(route.body), false)
 		for _, b := range malformed(route.body) {
 			h.post(route, b.name, strings.NewReader(b.body), !route.takes(b.name))

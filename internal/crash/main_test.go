@@ -75,7 +75,7 @@ func beginWith(t *testing.T, queue, mix string, expiry time.Duration, targets in
 	t.Helper()
 	restOnEngine(t)
 	o := Options{Engine: os.Getenv(engineVariable), Queue: queue, Mix: mix, Expiry: expiry, Targets: targets, Seed: draw(t)}
-	return newTrial(t, o, change)
+	return newTrial(t, o, webhooks, change)
 }
 
 // draw returns what the random moments come from, and logs how to have them

@@ -88,7 +88,7 @@ func Run(ctx context.Context, o Options) *Outcome {
 	out := &Outcome{}
 	s := newStand(context.WithoutCancel(ctx), o.Folder)
 	s.run(func() {
-		tr := newTrial(s, o, nil)
+		tr := newTrial(s, o, webhooks, nil)
 		// Also where the rest can't go on.
 		defer func() { out.fill(tr) }()
 		if o.Queue != embedded {
@@ -104,12 +104,9 @@ func Run(ctx context.Context, o Options) *Outcome {
 }
 
 func (o *Outcome) fill(tr *trial) {
-	o.Updates, o.Absences, o.Broken = len(tr.updates), tr.absences, make(map[string]int)
+	o.Updates, o.Absences = len(tr.updates), tr.absences
 	if v := tr.verdict; v != nil {
-		o.Requests, o.Duplicates, o.Outcomes, o.Losses = v.requests, v.duplicates, v.outcomes, v.losses
-		for _, f := range v.faults {
-			o.Broken[f.promise]++
-		}
+		o.Requests, o.Duplicates, o.Outcomes, o.Losses, o.Broken = v.requests, v.duplicates, v.outcomes, v.losses, v.broken()
 	}
 }
 

@@ -22,7 +22,7 @@ import (
 type trial struct {
 	t       Host
 	rng     *rand.Rand
-	peers   *peer.Webhook
+	peers   *receivers
 	mix     peer.Mix
 	expiry  time.Duration
 	calls   *calls
@@ -59,7 +59,7 @@ type moment struct {
 
 // newTrial starts peers and an engine, and imports the targets. change, if any, is
 // asked before the engine starts.
-func newTrial(t Host, o Options, change func(*engine)) *trial {
+func newTrial(t Host, o Options, start func(peer.Options) (*receivers, error), change func(*engine)) *trial {
 	t.Helper()
 	tr := &trial{t: t, rng: rand.New(rand.NewPCG(o.Seed, 0)), expiry: o.Expiry, targets: o.Targets, numbers: make(map[int64]int),
 		exchange: o.exchange(), doctor: o.Doctor}
@@ -67,7 +67,7 @@ func newTrial(t Host, o Options, change func(*engine)) *trial {
 	if tr.mix, err = peer.ParseMix(o.Mix); err != nil {
 		t.Fatal(err)
 	}
-	tr.peers, err = peer.StartWebhook(peer.Options{Script: tr.mix.Behaviour, Receipts: filepath.Join(t.ArtifactDir(), "receipts")})
+	tr.peers, err = start(peer.Options{Script: tr.mix.Behaviour, Receipts: filepath.Join(t.ArtifactDir(), "receipts")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,7 +88,7 @@ func newTrial(t Host, o Options, change func(*engine)) *trial {
 	tr.awaitReady()
 	var lines bytes.Buffer
 	for n := 1; n <= tr.targets; n++ {
-		fmt.Fprintf(&lines, `{"channel":"webhook","address":%q,"external_id":"%d","every_update":%t}`+"\n", tr.peers.URL(n), n, tr.everyUpdate(n))
+		fmt.Fprintf(&lines, `{"channel":%q,"address":%q,"external_id":"%d","every_update":%t}`+"\n", tr.peers.channel, tr.peers.address(n), n, tr.everyUpdate(n))
 	}
 	if err := tr.api.importTargets(t.Context(), &lines, tr.targets); err != nil {
 		t.Fatal(err)
@@ -98,7 +98,7 @@ func newTrial(t Host, o Options, change func(*engine)) *trial {
 		t.Fatal(err)
 	}
 	for _, target := range imported {
-		tr.numbers[target.ID] = peer.TargetNumber(target.Address)
+		tr.numbers[target.ID] = tr.peers.number(target.Address)
 	}
 	return tr
 }
@@ -221,7 +221,7 @@ func (tr *trial) reached(wanted int) {
 		updates, err := tr.api.incident(ctx, newest.incident)
 		for _, u := range updates {
 			if u.UpdateID == newest.id {
-				return u.Progress["webhook"]["delivered"] >= wanted, fmt.Errorf("it has come to %+v", u)
+				return u.Progress[tr.peers.channel]["delivered"] >= wanted, fmt.Errorf("it has come to %+v", u)
 			}
 		}
 		return false, err
@@ -235,7 +235,7 @@ func (tr *trial) settle() {
 		eventually(tr.t, id+" is closed", 200*time.Millisecond, func(ctx context.Context) (bool, error) {
 			updates, err := tr.api.incident(ctx, id)
 			for _, u := range updates {
-				if u.PlannedAt == nil || u.Progress["webhook"]["open"] > 0 {
+				if u.PlannedAt == nil || u.Progress[tr.peers.channel]["open"] > 0 {
 					return false, fmt.Errorf("it has come to %+v", u)
 				}
 			}
@@ -269,7 +269,7 @@ func (tr *trial) judge() {
 	e.ledger = outcomes
 	tr.engine.stop()
 	tr.drain()
-	report := tr.peers.Report()
+	report := tr.peers.report()
 	if tr.doctor == nil && report.Requests > len(e.receipts) {
 		t.Errorf("%d requests came though every delivery was closed", report.Requests-len(e.receipts))
 	}
@@ -311,7 +311,7 @@ func (tr *trial) report(e *evidence, v *verdict) {
 	const most = 20
 	for i, f := range v.faults {
 		if i == most {
-			t.Errorf("and %d faults more", len(v.faults)-most)
+			t.Errorf("and %d faults more; with them by promise: %v", len(v.faults)-most, v.broken())
 			break
 		}
 		t.Errorf("%s: %s", f.promise, f.text)

@@ -103,6 +103,20 @@ func (s *SMSC) Binds() int {
 	return n
 }
 
+// Unbind has the centre end one bind, if there is any (SMPP 3.4, section 4.2): unbind,
+// its response, the end of the connection. Messages that it answers until then are
+// answered.
+func (s *SMSC) Unbind() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for l := range s.links {
+		if l.bound && !s.closed {
+			s.handlers.Go(l.unbind)
+			return
+		}
+	}
+}
+
 // ended forgets a link.
 func (s *SMSC) ended(l *smscLink) {
 	s.mu.Lock()

@@ -108,7 +108,9 @@ func (l *smscLink) handle(id pdu.ID, status pdu.Status, sequence uint32, body []
 		l.submit(sequence, body)
 	case pdu.DeliverSMRespID:
 		l.acknowledged(sequence, status)
-	case pdu.EnquireLinkRespID, pdu.UnbindRespID, pdu.GenericNACKID:
+	case pdu.UnbindRespID:
+		return false
+	case pdu.EnquireLinkRespID, pdu.GenericNACKID:
 	default:
 		l.smsc.failures.note(errors.New("a command is none that this peer knows"))
 		l.respond(pdu.GenericNACKID, 0x03, sequence, nil)
@@ -127,6 +129,15 @@ func (l *smscLink) bind(sequence uint32, body []byte) bool {
 	l.respond(pdu.BindTransceiverRespID, 0, sequence, []byte("peer\x00"))
 	l.smsc.bound(l)
 	return true
+}
+
+// unbind asks the client to leave; the reader ends with its response.
+func (l *smscLink) unbind() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.sequence++
+	l.write(pdu.UnbindID, 0, l.sequence, nil)
+	l.out.Flush() // an error ends the reader soon
 }
 
 // submit takes a segment and answers it by the behaviour of its target.

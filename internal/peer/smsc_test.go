@@ -324,6 +324,24 @@ func TestSMSCSpeaksTheProtocol(t *testing.T) {
 	}
 }
 
+func TestSMSCUnbinds(t *testing.T) {
+	s := startSMSC(t, SMSCOptions{Quiet: true})
+	s.Unbind() // nobody
+	e := bindSMSC(t, s)
+	s.Unbind()
+	unbind := e.next(pdu.UnbindID)
+	e.submitTo(1, shortText(1), 0)
+	if got := e.status(); got != 0 {
+		t.Errorf("a message before the response: %v", got)
+	}
+	response := pdu.NewUnbindResp()
+	response.Header().Seq = unbind.Header().Seq
+	e.write(response)
+	if _, err := e.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("after the response: %v", err)
+	}
+}
+
 func TestSMSCControl(t *testing.T) {
 	s := startSMSC(t, SMSCOptions{Quiet: true})
 	control := httptest.NewServer(s.Control())

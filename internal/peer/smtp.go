@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 )
 
 // SMTP is a mail relay (RFC 5321, with PIPELINING) that stands for every mailbox of
@@ -23,6 +24,7 @@ import (
 type SMTP struct {
 	station
 	threads threads
+	leaving atomic.Bool
 }
 
 // StartSMTP listens on a free port of 127.0.0.1. The caller must Close it.
@@ -55,6 +57,14 @@ func MailboxTarget(address string) int {
 
 // URL returns the relay's URL as the configuration has it.
 func (s *SMTP) URL() string { return fmt.Sprintf("smtp://%s?tls=none", s.listener.Addr()) }
+
+// Leave has the relay shut down, as far as its clients can tell, until Stay: sessions
+// and new connections hear 421 in place of the next reply, and are closed (RFC 5321,
+// section 3.8). A message that is being read or answered is still taken.
+func (s *SMTP) Leave() { s.leaving.Store(true) }
+
+// Stay ends what Leave began.
+func (s *SMTP) Stay() { s.leaving.Store(false) }
 
 // SMTPReport is what an [SMTP] has to say of itself.
 type SMTPReport struct {

@@ -33,16 +33,20 @@ const (
 	smtpOffers   = "250-peer.example\r\n250-PIPELINING\r\n250-ENHANCEDSTATUSCODES\r\n250-SIZE 4194304\r\n250 8BITMIME"
 	smtpOK       = "250 2.0.0 Ok"
 	smtpDisorder = "503 5.5.1 bad sequence of commands"
+	smtpLeaving  = "421 4.3.2 shutting down"
 )
 
 func (s *smtpSession) serve() {
-	if !s.say(smtpGreeting) {
+	if s.leaves() || !s.say(smtpGreeting) {
 		return
 	}
 	for {
 		line, err := s.lines.ReadSlice('\n')
 		if err != nil {
 			return // the client left, or makes no sense
+		}
+		if s.leaves() {
+			return
 		}
 		command, argument, _ := strings.Cut(strings.TrimRight(string(line), "\r\n"), " ")
 		goOn := false
@@ -74,6 +78,15 @@ func (s *smtpSession) serve() {
 			return
 		}
 	}
+}
+
+// leaves says so to the client if the relay does.
+func (s *smtpSession) leaves() bool {
+	if !s.peer.leaving.Load() {
+		return false
+	}
+	s.say(smtpLeaving)
+	return true
 }
 
 // say answers and reports whether the client is still there.

@@ -139,6 +139,28 @@ func TestASilentMailboxIsReceivedButNotAnswered(t *testing.T) {
 	}
 }
 
+func TestARelayThatLeavesSaysSo(t *testing.T) {
+	s := startSMTP(t, Options{})
+	c := dialSMTP(t, s)
+	if got := deliver(c, Mailbox(1), letter(1, "INC-1", 1)); got != 250 {
+		t.Errorf("before: %d", got)
+	}
+	s.Leave()
+	if got := deliver(c, Mailbox(2), letter(2, "INC-1", 1)); got != 421 {
+		t.Errorf("in mid-session: %d", got)
+	}
+	if _, err := smtp.Dial(s.listener.Addr().String()); err == nil || !strings.HasPrefix(err.Error(), "421 ") {
+		t.Errorf("a new connection got %v", err)
+	}
+	s.Stay()
+	if got := deliver(dialSMTP(t, s), Mailbox(2), letter(2, "INC-1", 1)); got != 250 {
+		t.Errorf("after: %d", got)
+	}
+	if n := len(s.Receipts()); n != 2 {
+		t.Errorf("%d receipts", n)
+	}
+}
+
 func TestMailsThatCanNotBeThreadedAreInvalid(t *testing.T) {
 	good := letter(1, "INC-1", 2)
 	for name, change := range map[string]func() string{
