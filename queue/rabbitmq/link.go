@@ -130,7 +130,7 @@ func (l *link[S]) await(ctx context.Context) (*S, error) {
 		l.mu.Unlock()
 		switch {
 		case closed:
-			return nil, fmt.Errorf("rabbitmq: %w", queue.ErrClosed)
+			return nil, errClosed
 		case session != nil && !blocked && !over:
 			return session, nil
 		}
@@ -179,6 +179,19 @@ func (l *link[S]) state() (session *S, blocked bool) {
 	defer l.mu.Unlock()
 	return l.session, l.blocked
 }
+
+// failed is what becomes of a call that ended with its session: for a reason that
+// another session heals, unless nobody will make one.
+func (l *link[S]) failed(reason error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return errClosed
+	}
+	return unavailable(reason)
+}
+
+var errClosed = fmt.Errorf("rabbitmq: %w", queue.ErrClosed)
 
 func unavailable(reason error) error {
 	return fmt.Errorf("rabbitmq: %w: %w", queue.ErrUnavailable, reason)

@@ -114,7 +114,7 @@ func (b *Broker) takeFrom(ctx context.Context, group string, limit int) ([]*hand
 		}
 		in, err := c.inbox(&b.opts, b.names, group)
 		if err != nil {
-			return nil, unavailable(err)
+			return nil, b.consuming.failed(err)
 		}
 		handles, err := in.take(ctx, limit)
 		if err == nil {
