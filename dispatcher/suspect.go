@@ -31,7 +31,7 @@ type PoisonPolicy struct {
 
 // DefaultPoison is the policy where nothing is configured. A broker gives a batch out
 // 21 times.
-func DefaultPoison() PoisonPolicy { return PoisonPolicy{Takes: 8, AtOnce: 64, Starts: 4, GiveUp: 20} }
+func DefaultPoison() PoisonPolicy { return PoisonPolicy{Takes: 8, AtOnce: 64, Starts: 6, GiveUp: 20} }
 
 // suspects are the deliveries whose start has to be noted. It belongs to the scheduler.
 type suspects struct {
