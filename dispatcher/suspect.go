@@ -2,6 +2,7 @@ package dispatcher
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/tocsin/tocsin/channels"
 )
@@ -13,7 +14,8 @@ import (
 // A suspect is noted in the ledger before it may start, and the note ends with its
 // result: what was noted when a process died may be what killed it. Those
 // without a note go first, some at a time; those with one go last, each alone, so
-// that the next death names one.
+// that the next death names one, and not before the process has lived for a while: one
+// that dies all the time for reasons of its own dies before it could name anybody.
 type PoisonPolicy struct {
 	// Takes is from which take on a batch's deliveries are suspects; 0 is never. A
 	// process may die for many reasons: the first times it is nobody's fault, and
@@ -24,14 +26,18 @@ type PoisonPolicy struct {
 	// Starts is how many starts may be without an end. A delivery with so many is
 	// parked.
 	Starts int
-	// GiveUp is the take of a batch in which what is left of it is parked untried:
-	// what kills there has come to no start.
+	// Calm is how long a process has lived before a delivery that a death named starts.
+	Calm time.Duration
+	// GiveUp is the take of a batch in which those of it that never started are
+	// parked: what kills there has come to no start.
 	GiveUp int
 }
 
 // DefaultPoison is the policy where nothing is configured. A broker gives a batch out
 // 21 times.
-func DefaultPoison() PoisonPolicy { return PoisonPolicy{Takes: 8, AtOnce: 64, Starts: 6, GiveUp: 20} }
+func DefaultPoison() PoisonPolicy {
+	return PoisonPolicy{Takes: 8, AtOnce: 64, Starts: 4, Calm: 3 * time.Second, GiveUp: 20}
+}
 
 // suspects are the deliveries whose start has to be noted. It belongs to the scheduler.
 type suspects struct {
@@ -61,7 +67,7 @@ func (s *scheduler) guilty(d *held) string {
 		return ""
 	case d.starts >= p.Starts:
 		return fmt.Sprintf("parked: the process died %d times while it was sent", d.starts)
-	case d.hold.takes >= p.GiveUp:
+	case d.starts == 0 && d.hold.takes >= p.GiveUp:
 		return fmt.Sprintf("parked: %d processes died that had its batch", d.hold.takes-1)
 	}
 	return ""
@@ -87,6 +93,9 @@ func (s *scheduler) enlist(d *held) {
 	d.lane.waiting.push(d)
 }
 
+// calm is from when on those may start that a death named.
+func (s *scheduler) calm() time.Time { return s.base.Round(0).Add(s.opt.Poison.Calm) }
+
 // letGo has suspects noted whose turn it is. They take no token before that: the store
 // may be slow, and then several would start at once.
 func (s *scheduler) letGo() {
@@ -94,7 +103,7 @@ func (s *scheduler) letGo() {
 	for q.line.len() > 0 && !s.draining {
 		d := q.line.min()
 		switch {
-		case d.starts > 0 && q.free+q.alone > 0, d.starts == 0 && (q.free >= s.opt.Poison.AtOnce || q.alone > 0):
+		case d.starts > 0 && (q.free+q.alone > 0 || s.now.Before(s.calm())), d.starts == 0 && (q.free >= s.opt.Poison.AtOnce || q.alone > 0):
 			return
 		case d.lane.isOpen():
 			s.toLedger(d, s.reopening(d.lane))

@@ -87,7 +87,7 @@ func poisonDelivery(t *testing.T, queue string) {
 		t.Fatalf("after %d deaths this is parked:\n%s", deaths, table)
 	}
 	id, _, _ := strings.Cut(lines[1], " ")
-	if shown := tr.command("parked", "show", id); !strings.Contains(shown, "the process died 6 times while it was sent") {
+	if shown := tr.command("parked", "show", id); !strings.Contains(shown, "the process died 4 times while it was sent") {
 		t.Errorf("shown as %s", shown)
 	}
 	p.cured.Store(true)
