@@ -20,7 +20,7 @@ type soakCommand struct {
 	Targets    int           `default:"1000" help:"How many targets there are all the time (1,000); a hundred guests come and go."`
 	Every      time.Duration `default:"300ms" help:"Time between two updates (300ms)."`
 	FaultEvery time.Duration `default:"5s" help:"Time from the end of one fault to the end of the next (5s)."`
-	RestEvery  time.Duration `default:"15s" help:"Time between two rests, without load and faults, at which the engine is measured (15s)."`
+	RestEvery  time.Duration `default:"12s" help:"Time between two rests, without load and faults, at which the engine is measured (12s)."`
 	Seed       uint64        `help:"Has the same faults in the same order again; a new seed without it."`
 	Out        string        `default:"bench/out/soak" placeholder:"DIR" help:"Where results go, in a folder with the date (bench/out/soak)."`
 	Tocsin     string        `placeholder:"FILE" help:"The engine's binary; tocsin beside this one without it."`

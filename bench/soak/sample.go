@@ -92,16 +92,25 @@ func (s *soak) pause(ctx context.Context) {
 // idle says whether nothing is left to do.
 func (s *Sample) idle() bool { return s.Open == 0 && s.Batches == 0 && s.Lanes == 0 }
 
-// collected has the engine collect its garbage and takes a sample of it at rest.
-func (s *soak) collected(ctx context.Context) (now Sample, ok bool) {
-	for range 2 { // what is pooled outlives one collection
+// collected has the engine collect its garbage and takes a sample of it at rest: the
+// least of a few, since it may just be doing something small.
+func (s *soak) collected(ctx context.Context) (least Sample, ok bool) {
+	for n := range 4 { // what is pooled outlives one collection
 		if err := s.engine.call(ctx, http.MethodGet, "/debug/pprof/heap?gc=1", nil, nil); err != nil {
-			return now, false
+			return least, false
 		}
+		now, ok := s.take(ctx)
+		if !ok || run.Sleep(ctx, 100*time.Millisecond) != nil {
+			return least, false
+		}
+		if n > 0 {
+			now.HeapMB, now.RSSMB = min(now.HeapMB, least.HeapMB), min(now.RSSMB, least.RSSMB)
+			now.Goroutines, now.Files = min(now.Goroutines, least.Goroutines), min(now.Files, least.Files)
+		}
+		least = now
 	}
-	now, ok = s.take(ctx)
-	now.Rest = true
-	return now, ok
+	least.Rest = true
+	return least, true
 }
 
 // take takes one. An engine that doesn't answer in time leaves a gap.
