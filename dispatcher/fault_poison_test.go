@@ -80,6 +80,39 @@ func poisoned(t *testing.T, kind func(*testing.T, func(*testing.T, *world))) {
 	})
 }
 
+// What deaths named waits in the ledger for a process to have lived for a while, in no
+// batch: those are given out again with each death, and a broker sets them aside then.
+func TestSuspectsWaitForCalmInTheLedger(t *testing.T) {
+	inWorld(t, func(t *testing.T, w *world) {
+		const poison, calm = 7, time.Minute
+		w.options = func(o *dispatcher.Options) { o.Poison.Takes, o.Poison.Calm = 2, calm }
+		w.oneProvider(1e5, 1e5)
+		w.subscribe(20)
+		w.publish(incident.Investigating, "")
+		for range 3 {
+			if w.livesWith(poison) {
+				t.Fatal("it should have died of its poison")
+			}
+		}
+		w.peer.answer = nil
+		began := w.clock()
+		w.start()
+		w.until(func() bool {
+			open, _ := w.progress()
+			b, err := w.store.Backlog(t.Context(), w.clock())
+			if err != nil {
+				t.Fatal(err)
+			}
+			return open > 0 && b.Waiting == open && b.Due == 0
+		})
+		w.settled()
+		w.stop()
+		if r := w.rowsOf(poison)[0]; r.Outcome != dispatcher.Delivered || r.SentAt.Sub(began) < calm {
+			t.Errorf("the poison ended as %s, sent %v after the start", r.Outcome, r.SentAt.Sub(began))
+		}
+	})
+}
+
 // livesWith runs an engine that dies when it sends to that target, and says whether it
 // came to the end of everything before.
 func (w *world) livesWith(poison int64) bool {

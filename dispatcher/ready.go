@@ -347,11 +347,6 @@ func (s *scheduler) nextWake() time.Time {
 			}
 		}
 	}
-	if q := &s.suspects; q.line.len() > 0 && q.line.min().starts > 0 && s.now.Before(s.calm()) {
-		if calm := s.wallOf(s.calm()); wake.IsZero() || calm.Before(wake) {
-			wake = calm
-		}
-	}
 	if l := s.timers.min(); l != nil && (wake.IsZero() || s.wallOf(l.wake).Before(wake)) {
 		wake = s.wallOf(l.wake)
 	}

@@ -27,6 +27,7 @@ type PoisonPolicy struct {
 	// parked.
 	Starts int
 	// Calm is how long a process has lived before a delivery that a death named starts.
+	// It waits for that in the ledger.
 	Calm time.Duration
 	// GiveUp is the take of a batch in which those of it that never started are
 	// parked: what kills there has come to no start.
@@ -79,18 +80,24 @@ func (s *scheduler) park(d *held, why string) {
 }
 
 // enlist puts a delivery that may be sent into its lane or, if it is a suspect, into
-// the line of those; if its target asked for time, where it waits for that.
+// the line of those; if its target asked for time, where it waits for that. What a
+// death named waits in the ledger for this process to have lived for a while: a batch
+// that waited with it would be given out once more with each process that dies.
 func (s *scheduler) enlist(d *held) {
 	if s.silenced(d) {
 		return
 	}
-	if d.suspect && !d.noted {
+	switch {
+	case !d.suspect || d.noted:
+		d.state = queued
+		d.lane.waiting.push(d)
+	case d.starts > 0 && s.now.Before(s.calm()):
+		d.state = behind // in no heap
+		s.toLedger(d, s.wallOf(s.calm()))
+	default:
 		d.state = suspected
 		s.suspects.line.push(d)
-		return
 	}
-	d.state = queued
-	d.lane.waiting.push(d)
 }
 
 // calm is from when on those may start that a death named.
@@ -103,7 +110,7 @@ func (s *scheduler) letGo() {
 	for q.line.len() > 0 && !s.draining {
 		d := q.line.min()
 		switch {
-		case d.starts > 0 && (q.free+q.alone > 0 || s.now.Before(s.calm())), d.starts == 0 && (q.free >= s.opt.Poison.AtOnce || q.alone > 0):
+		case d.starts > 0 && q.free+q.alone > 0, d.starts == 0 && (q.free >= s.opt.Poison.AtOnce || q.alone > 0):
 			return
 		case d.lane.isOpen():
 			s.toLedger(d, s.reopening(d.lane))

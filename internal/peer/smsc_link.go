@@ -31,6 +31,7 @@ type smscLink struct {
 
 	mu       sync.Mutex
 	out      *bufio.Writer
+	answered []smscAnswer // their responses are in out
 	sequence uint32
 	awaited  map[uint32]*smscDeliver
 
@@ -79,6 +80,7 @@ func (l *smscLink) serve() {
 // end gives what is unfinished its receipt, and reports to the next bind.
 func (l *smscLink) end() {
 	close(l.gone)
+	l.flush() // whoever responded when the connection had ended
 	for _, m := range l.partial {
 		if !m.settled {
 			l.smsc.settled(m, 0, time.Now())
@@ -137,7 +139,7 @@ func (l *smscLink) unbind() {
 	defer l.mu.Unlock()
 	l.sequence++
 	l.write(pdu.UnbindID, 0, l.sequence, nil)
-	l.out.Flush() // an error ends the reader soon
+	l.empty()
 }
 
 // submit takes a segment and answers it by the behaviour of its target.
@@ -198,12 +200,16 @@ func (l *smscLink) submit(sequence uint32, body []byte) {
 // receipt.
 func (l *smscLink) settle(m *smscMessage, sequence uint32, id string) {
 	finish := func() {
-		at, status := time.Now(), m.status
-		if status != 0 && !l.respondWith(m, sequence, id) {
-			status = 0
+		at := time.Now()
+		if m.status == 0 {
+			l.smsc.settled(m, 0, at)
+			return
 		}
-		l.smsc.settled(m, status, at)
-		if status == 200 && m.report && !l.smsc.options.Quiet {
+		l.respondWith(m, sequence, id)
+		l.mu.Lock()
+		l.answered = append(l.answered, smscAnswer{m, at})
+		l.mu.Unlock()
+		if m.status == 200 && m.report && !l.smsc.options.Quiet {
 			l.deliver(report(m))
 		}
 	}
@@ -242,40 +248,63 @@ func (l *smscLink) answer(m *smscMessage, sequence uint32, id string) {
 	})
 }
 
-// respondWith writes the submit_sm_resp of a part and reports whether it went out,
-// as far as that can be known.
-func (l *smscLink) respondWith(m *smscMessage, sequence uint32, id string) bool {
+// respondWith writes the submit_sm_resp of a part.
+func (l *smscLink) respondWith(m *smscMessage, sequence uint32, id string) {
 	switch m.status {
 	case 200:
-		return l.respond(pdu.SubmitSMRespID, 0, sequence, append([]byte(id), 0))
+		l.respond(pdu.SubmitSMRespID, 0, sequence, append([]byte(id), 0))
 	case 410:
-		return l.respond(pdu.SubmitSMRespID, 0x0B, sequence, nil)
+		l.respond(pdu.SubmitSMRespID, 0x0B, sequence, nil)
 	case 429:
-		return l.respond(pdu.SubmitSMRespID, 0x58, sequence, nil)
+		l.respond(pdu.SubmitSMRespID, 0x58, sequence, nil)
+	default:
+		l.respond(pdu.SubmitSMRespID, 0x08, sequence, nil)
 	}
-	return l.respond(pdu.SubmitSMRespID, 0x08, sequence, nil)
 }
 
 // respond writes a PDU to the buffer; the reader flushes it before it waits.
-func (l *smscLink) respond(id pdu.ID, status pdu.Status, sequence uint32, body []byte) bool {
+func (l *smscLink) respond(id pdu.ID, status pdu.Status, sequence uint32, body []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.write(id, status, sequence, body)
+	l.write(id, status, sequence, body)
 }
 
-func (l *smscLink) write(id pdu.ID, status pdu.Status, sequence uint32, body []byte) bool {
+func (l *smscLink) write(id pdu.ID, status pdu.Status, sequence uint32, body []byte) {
 	var head [pdu.HeaderLen]byte
 	binary.BigEndian.PutUint32(head[0:], uint32(pdu.HeaderLen+len(body)))
 	binary.BigEndian.PutUint32(head[4:], uint32(id))
 	binary.BigEndian.PutUint32(head[8:], uint32(status))
 	binary.BigEndian.PutUint32(head[12:], sequence)
+	if l.out.Available() < len(head)+len(body) {
+		l.empty()
+	}
 	l.out.Write(head[:]) // the error comes again with the next one
-	_, err := l.out.Write(body)
-	return err == nil
+	l.out.Write(body)
 }
 
 func (l *smscLink) flush() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.out.Flush() // an error ends the reader soon
+	l.empty()
+}
+
+// smscAnswer is a message whose last response is written, at that time.
+type smscAnswer struct {
+	message *smscMessage
+	at      time.Time
+}
+
+// empty sends what is in the buffer, and then writes the receipts of those that it
+// answers: had the connection ended before, nobody could have had an answer.
+func (l *smscLink) empty() {
+	err := l.out.Flush() // an error ends the reader soon
+	for _, a := range l.answered {
+		status := a.message.status
+		if err != nil {
+			status = 0
+		}
+		l.smsc.settled(a.message, status, a.at)
+	}
+	clear(l.answered)
+	l.answered = l.answered[:0]
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -153,6 +154,23 @@ func TestSMSCBehaviours(t *testing.T) {
 		if x.Target == 6 && x.AnsweredAt.Sub(x.ReceivedAt) < 20*time.Millisecond {
 			t.Errorf("the slow target answered early: %+v", x)
 		}
+	}
+}
+
+// A message is accepted when its response has gone out, and not when it is written down
+// on a link that ended meanwhile.
+func TestSMSCCutBeforeItsResponse(t *testing.T) {
+	var s *SMSC
+	s = startSMSC(t, SMSCOptions{Quiet: true, Script: func(int) Behaviour {
+		s.CutAll()
+		return Behaviour{}
+	}})
+	bindSMSC(t, s).submitTo(1, shortText(1), 0)
+	for s.Connections() > 0 || s.Open() > 0 || len(s.Receipts()) == 0 {
+		runtime.Gosched()
+	}
+	if all := s.Receipts(); len(all) != 1 || all[0].Status != 0 {
+		t.Errorf("receipts: %+v", all)
 	}
 }
 
