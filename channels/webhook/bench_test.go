@@ -70,7 +70,7 @@ func BenchmarkRequest(b *testing.B) {
 	url := egress.URL{Authority: "hooks.example.com", Path: "/hooks/tocsin?team=7"}
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := d.write(m, &url, m.Payload.(*payload).json, now); err != nil {
+		if err := d.write(m, &url, m.Payload.(*payload).json, now); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -120,11 +120,11 @@ func TestDocumentedRequest(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := &channels.Message{ID: "msg_01234567890123456789012345", Secrets: []string{secretA}}
-	wire, err := newDrafts(Defaults("1.2.3").UserAgent).get().write(m, &url, rendered.(*payload).json, sampleUpdate().AcceptedAt.Add(time.Second))
-	if err != nil {
+	d := newDrafts(Defaults("1.2.3").UserAgent).get()
+	if err := d.write(m, &url, rendered.(*payload).json, sampleUpdate().AcceptedAt.Add(time.Second)); err != nil {
 		t.Fatal(err)
 	}
-	head, _, _ := strings.Cut(string(wire), "\r\n\r\n")
+	head, _, _ := strings.Cut(string(d.wire), "\r\n\r\n")
 	if got, want := channeltest.ReadDocs(t, "## Webhook").Example(t), strings.ReplaceAll(head, "\r", "")+"\n"; got != want {
 		t.Errorf("docs/channels.md has another request than is sent; that is\n%s", want)
 	}

@@ -21,6 +21,7 @@ type exchange struct {
 	message *channels.Message
 	url     egress.URL
 	body    []byte
+	draft   *draft // until it is written
 
 	// What it came to.
 	result channels.Result
@@ -31,6 +32,8 @@ type exchange struct {
 	// stale means that the connection had been kept and was closed before the
 	// answer began.
 	stale bool
+	// unfit means that nothing was sent: the kept connection could not be used again.
+	unfit bool
 }
 
 // prepare reads what the message has to say and reports whether it can be sent.
@@ -62,10 +65,8 @@ func (x *exchange) send(ctx context.Context) {
 	if c.config.Hosts != nil {
 		connect, timeout = c.config.Hosts(x.message.Provider)
 	}
-	if conn := c.idle.take(x.url.Endpoint, timeout); conn != nil {
-		if x.run(ctx, conn); !x.stale {
-			return
-		}
+	if x.reuse(ctx, timeout) {
+		return
 	}
 	if ctx.Err() != nil {
 		x.result = notSent
@@ -83,6 +84,20 @@ func (x *exchange) send(ctx context.Context) {
 	x.run(ctx, c.idle.adopt(x.url.Endpoint, dialled, timeout))
 }
 
+// reuse sends on a connection that was kept, the first that is fit for it, and reports
+// whether that came to a result.
+func (x *exchange) reuse(ctx context.Context, timeout time.Duration) bool {
+	for {
+		conn := x.channel.idle.take(x.url.Endpoint, timeout)
+		if conn == nil {
+			return false
+		}
+		if x.run(ctx, conn); !x.unfit {
+			return !x.stale
+		}
+	}
+}
+
 // portPause is how long a send without a local port waits before it looks again.
 const portPause = 50 * time.Millisecond
 
@@ -91,10 +106,8 @@ const portPause = 50 * time.Millisecond
 func (x *exchange) waitForPort(ctx context.Context, connect, timeout time.Duration) {
 	c := x.channel
 	for begun := time.Now(); time.Since(begun) < connect && pause(ctx, portPause); {
-		if conn := c.idle.take(x.url.Endpoint, timeout); conn != nil {
-			if x.run(ctx, conn); !x.stale {
-				return
-			}
+		if x.reuse(ctx, timeout) {
+			return
 		}
 		dialled, err := c.dialer.Dial(ctx, x.url.Endpoint, connect)
 		if err == nil {
@@ -123,7 +136,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 
 // run writes the request, reads the answer and gives the connection back.
 func (x *exchange) run(ctx context.Context, c *conn) {
-	x.answered, x.keep, x.stale = false, false, false
+	x.answered, x.keep, x.stale, x.unfit = false, false, false, false
 	if ctx.Err() != nil {
 		x.channel.idle.drop(c)
 		x.result = notSent
@@ -133,6 +146,9 @@ func (x *exchange) run(ctx context.Context, c *conn) {
 	x.talk(c)
 	whole := x.channel.cuts.remove(c)
 	switch {
+	case x.unfit:
+		x.channel.idle.drop(c)
+		return
 	case !whole || !x.answered:
 		c.Abort()
 		x.channel.idle.drop(c)
@@ -149,41 +165,37 @@ func (x *exchange) run(ctx context.Context, c *conn) {
 
 // talk does what run says, but for the connection.
 func (x *exchange) talk(c *conn) {
-	made, err := x.write(c)
-	if !made {
+	drafts := x.channel.drafts
+	x.draft = drafts.get()
+	if err := x.draft.write(x.message, &x.url, x.body, x.channel.config.Clock()); err != nil {
+		drafts.put(x.draft)
 		x.result, x.answered, x.keep = permanent(err.Error()), true, true
 		return
 	}
-	// A peer that refuses a request early answers and closes: look for its answer
-	// even if the write failed, unless the time is over.
-	if !errors.Is(err, os.ErrDeadlineExceeded) {
-		awaited := c.await()
-		if awaited == nil {
-			x.answer(c)
-			x.keep = x.keep && err == nil
-			return
-		}
-		if err == nil {
-			err = awaited
-		}
+	whole, err := c.ask(x)
+	switch {
+	case err == nil:
+		x.answer(c)
+		x.keep = x.keep && whole
+	case err == egress.ErrNotQuiet:
+		drafts.put(x.draft)
+		x.unfit = true
+	default:
+		x.stale = c.reused && egress.ClosedByPeer(err)
+		x.result = temporary(silence(err))
 	}
-	x.stale = c.reused && egress.ClosedByPeer(err)
-	x.result = temporary(silence(err))
 }
 
-// write sends the request in one piece. made is false if there is none to send.
-func (x *exchange) write(c *conn) (made bool, err error) {
-	d := x.channel.drafts.get()
-	defer x.channel.drafts.put(d)
-	wire, err := d.write(x.message, &x.url, x.body, x.channel.config.Clock())
-	if err != nil {
-		return false, err
-	}
-	_, err = c.Write(wire)
+// Bytes implements [egress.Question].
+func (x *exchange) Bytes() []byte { return x.draft.wire }
+
+// Written implements [egress.Question].
+func (x *exchange) Written() {
+	x.channel.drafts.put(x.draft)
+	x.draft = nil
 	if x.message.Written != nil {
 		x.message.Written()
 	}
-	return true, err
 }
 
 // answer reads the reply that has begun to come.

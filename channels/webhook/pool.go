@@ -55,14 +55,16 @@ func (c *conn) Read(p []byte) (int, error) {
 	return c.Conn.Read(p)
 }
 
-// await waits for the first bytes of an answer.
-func (c *conn) await() error {
-	n, err := c.Conn.Read(c.early[:])
-	if n > 0 {
-		c.unread = c.early[:n]
-		return nil
+// ask sends a request and waits for the first bytes of the answer; see
+// [egress.Conn.Ask].
+func (c *conn) ask(q egress.Question) (whole bool, err error) {
+	ask := c.Ask
+	if c.reused {
+		ask = c.AskAgain
 	}
-	return err
+	n, whole, err := ask(q, c.early[:])
+	c.unread = c.early[:n]
+	return whole, err
 }
 
 func (c *conn) begin(timeout time.Duration) error {
@@ -90,8 +92,7 @@ func (p *pool) adopt(e egress.Endpoint, dialled *egress.Conn, timeout time.Durat
 	return c
 }
 
-// take returns an idle connection that is fit for an exchange, which it begins, or
-// nil.
+// take returns an idle connection, with which it begins an exchange, or nil.
 func (p *pool) take(e egress.Endpoint, timeout time.Duration) *conn {
 	for {
 		c := p.pop(e)
@@ -101,7 +102,7 @@ func (p *pool) take(e egress.Endpoint, timeout time.Duration) *conn {
 		if !p.budget.Unpark(&c.idle) {
 			continue // being evicted
 		}
-		if c.begin(timeout) == nil && c.Quiet() {
+		if c.begin(timeout) == nil {
 			c.reused = true
 			return c
 		}

@@ -99,11 +99,10 @@ func (d *drafts) put(done *draft) {
 
 var errID = errors.New("the message id may only have letters, digits, _ and -")
 
-// write builds head and body in one buffer, so that they leave in one write. The
-// slice is the draft's.
-func (d *draft) write(m *channels.Message, url *egress.URL, body []byte, now time.Time) ([]byte, error) {
+// write builds head and body in one buffer, wire, so that they leave in one write.
+func (d *draft) write(m *channels.Message, url *egress.URL, body []byte, now time.Time) error {
 	if !plainID(m.ID) {
-		return nil, errID
+		return errID
 	}
 	d.stamp = strconv.AppendInt(d.stamp[:0], now.Unix(), 10)
 	wire := d.head.append(d.wire[:0], url, len(body), m.ID, d.stamp)
@@ -111,11 +110,11 @@ func (d *draft) write(m *channels.Message, url *egress.URL, body []byte, now tim
 		var err error
 		wire, err = d.signer.sign(append(wire, d.head[atSignature]...), m.Secrets, m.ID, d.stamp, body)
 		if err != nil {
-			return nil, err
+			return err
 		}
 	}
 	d.wire = append(append(wire, d.head[places]...), body...)
-	return d.wire, nil
+	return nil
 }
 
 // plainID keeps what could end a header or move the dots of the signed text out of

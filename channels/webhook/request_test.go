@@ -149,10 +149,10 @@ func TestHeadsAreFasthttps(t *testing.T) {
 		for n := range len(secrets) + 1 {
 			m := &channels.Message{ID: "msg_1", Secrets: secrets[:n]}
 			draft := d.get()
-			got, err := draft.write(m, url, []byte(body), now)
-			if err != nil {
+			if err := draft.write(m, url, []byte(body), now); err != nil {
 				t.Fatal(err)
 			}
+			got := draft.wire
 			stamp := strconv.FormatInt(now.Unix(), 10)
 			var h fasthttp.RequestHeader
 			h.SetMethod("POST")

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"os"
 	"runtime"
 	"runtime/debug"
 	"slices"
@@ -45,6 +46,10 @@ const (
 	readyPatience  = 500 * time.Millisecond // for the broker, when asked whether it is
 )
 
+// garbage is GOGC where nobody sets it, in percent of what is in use. What each delivery
+// leaves behind is little, and what is in use is not much: Go's 100 collects too often.
+const garbage = 200
+
 // runEngine runs the engine of cfg until ctx ends, then ends it cleanly; logs go
 // to stderr. Its error is of one of the kinds in exit.go.
 //
@@ -60,6 +65,9 @@ func runEngine(ctx context.Context, cfg *config.Config, stderr io.Writer) (err e
 	if limit := doctor.MemoryFor(doctor.Machine()); limit > 0 && debug.SetMemoryLimit(-1) == math.MaxInt64 {
 		debug.SetMemoryLimit(limit) // else garbage may grow until the kernel ends us
 		log.Info("Go is told of the memory limit; GOMEMLIMIT sets another", "bytes", limit)
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(garbage)
 	}
 	files, err := egress.RaiseFileLimit()
 	if err != nil {

@@ -21,11 +21,13 @@ type Conn struct {
 	// back in the budget when Close or Abort returns.
 	closing sync.Once
 
-	// For Quiet, made once so that it does not allocate.
-	sys   syscall.RawConn
-	probe func(fd uintptr) bool
-	first [1]byte
-	quiet bool
+	// For Quiet and AskAgain, made once so that they don't allocate.
+	sys    syscall.RawConn
+	probe  func(fd uintptr) bool
+	first  [1]byte
+	quiet  bool
+	step   func(fd uintptr) bool
+	asking asking
 }
 
 func newConn(raw net.Conn, budget *Budget) *Conn {
@@ -38,6 +40,7 @@ func newConn(raw net.Conn, budget *Budget) *Conn {
 		c.quiet = err == syscall.EAGAIN
 		return true // never wait
 	}
+	c.step = func(fd uintptr) bool { return c.asking.goOn(int(fd)) }
 	return c
 }
 
