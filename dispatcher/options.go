@@ -63,7 +63,8 @@ type Options struct {
 	// ExpiresAfter is the life of an update that names no expires_at.
 	ExpiresAfter time.Duration
 
-	// PlanPage is how many targets one transaction of a plan covers.
+	// PlanPage is how many targets one transaction of a plan covers; the first of each
+	// plan an eighth of it, since the senders wait for that.
 	PlanPage int
 	// SettleEvery is how long a result waits for others to share its
 	// transaction.

@@ -156,6 +156,9 @@ func (e *Engine) loadPlans(ctx context.Context) error {
 	})
 }
 
+// firstPage is what part of a page the first of a plan is: the senders wait for it.
+const firstPage = 8
+
 // planPage plans one page of p and publishes its batches.
 func (e *Engine) planPage(ctx context.Context, p *Plan) (finished bool, err error) {
 	if err := e.fail(FailBeforePage); err != nil {
@@ -168,7 +171,11 @@ func (e *Engine) planPage(ctx context.Context, p *Plan) (finished bool, err erro
 	var page *PlannedPage
 	err = e.insist(ctx, "plan", func() error {
 		defer func() { p.Recheck = true }() // should it fail
-		audience, err := e.ledger.Audience(ctx, p, e.opt.PlanPage)
+		size := e.opt.PlanPage
+		if p.Cursor == "" {
+			size = max(size/firstPage, 1)
+		}
+		audience, err := e.ledger.Audience(ctx, p, size)
 		if err != nil {
 			return err
 		}

@@ -32,7 +32,7 @@ func Table(files int) []Sweep {
 		reuse(),
 		buckets(),
 		backlog(),
-		environment("gogc", "GOGC: how much garbage may gather (w1)", "GOGC", "%", "200", "50", "100", "200", "400"),
+		environment("gogc", "GOGC: how much garbage may gather (w1)", "GOGC", "%", "150", "50", "100", "150", "200", "400"),
 		environment("gomemlimit", "GOMEMLIMIT: from where on Go collects harder (w1)", "GOMEMLIMIT", "", "off", "32MiB", "64MiB", "128MiB", "256MiB", "off"),
 		processors(runtime.NumCPU()),
 	}

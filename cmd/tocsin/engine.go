@@ -48,7 +48,7 @@ const (
 
 // garbage is GOGC where nobody sets it, in percent of what is in use. What each delivery
 // leaves behind is little, and what is in use is not much: Go's 100 collects too often.
-const garbage = 200
+const garbage = 150
 
 // runEngine runs the engine of cfg until ctx ends, then ends it cleanly; logs go
 // to stderr. Its error is of one of the kinds in exit.go.

@@ -99,34 +99,31 @@ func TestAskAgainSeesWhatAnIdlePeerDid(t *testing.T) {
 func TestAskEnds(t *testing.T) {
 	for name, ask := range asks {
 		t.Run(name, func(t *testing.T) {
-			read := make(chan struct{})
-			serve := func(c net.Conn) {
-				_, _ = c.Read(make([]byte, 8))
-				read <- struct{}{}
-				<-read
+			for end, tc := range map[string]struct {
+				cut  func(*Conn) // by us, once the peer has the request; else it closes
+				want func(error) bool
+			}{
+				"closed":    {nil, ClosedByPeer},
+				"aborted":   {(*Conn).Abort, func(err error) bool { return errors.Is(err, net.ErrClosed) }},
+				"timed out": {func(c *Conn) { _ = c.SetDeadline(time.Now()) }, func(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }},
+			} {
+				t.Run(end, func(t *testing.T) {
+					var c *Conn
+					asked := make(chan struct{})
+					c = dialled(t, func(peer net.Conn) {
+						_, _ = io.ReadFull(peer, make([]byte, len("request")))
+						if tc.cut != nil {
+							tc.cut(c)
+							<-asked
+						}
+					})
+					n, whole, err := ask(c, &question{bytes: []byte("request")}, make([]byte, 8))
+					close(asked)
+					if n != 0 || !whole || !tc.want(err) {
+						t.Errorf("%d bytes, whole: %t, %v", n, whole, err)
+					}
+				})
 			}
-			answer := make([]byte, 8)
-			t.Run("closed", func(t *testing.T) {
-				c := dialled(t, serve)
-				go func() { <-read; read <- struct{}{} }()
-				if n, whole, err := ask(c, &question{bytes: []byte("request")}, answer); n != 0 || !whole || !ClosedByPeer(err) {
-					t.Errorf("%d bytes, whole: %t, %v", n, whole, err)
-				}
-			})
-			t.Run("aborted", func(t *testing.T) {
-				c := dialled(t, serve)
-				go func() { <-read; c.Abort(); read <- struct{}{} }()
-				if n, whole, err := ask(c, &question{bytes: []byte("request")}, answer); n != 0 || !whole || !errors.Is(err, net.ErrClosed) {
-					t.Errorf("%d bytes, whole: %t, %v", n, whole, err)
-				}
-			})
-			t.Run("timed out", func(t *testing.T) {
-				c := dialled(t, serve)
-				go func() { <-read; must(t, c.SetDeadline(time.Now())); read <- struct{}{} }()
-				if n, whole, err := ask(c, &question{bytes: []byte("request")}, answer); n != 0 || !whole || !errors.Is(err, os.ErrDeadlineExceeded) {
-					t.Errorf("%d bytes, whole: %t, %v", n, whole, err)
-				}
-			})
 		})
 	}
 }
