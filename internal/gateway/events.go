@@ -147,7 +147,11 @@ type recent struct {
 	next int
 }
 
-func newRecent() *recent { return &recent{seen: make(map[updateKey]struct{})} }
+func newRecent() *recent {
+	r := new(recent)
+	r.seen = make(map[updateKey]struct{}, len(r.ring))
+	return r
+}
 
 func (r *recent) has(k updateKey) bool {
 	r.mu.Lock()
