@@ -119,7 +119,10 @@ func (a *asking) goOn(fd int) (done bool) {
 		}
 	}
 	n, err := syscall.Read(fd, a.answer)
-	if err == syscall.EAGAIN || err == syscall.EINTR {
+	for err == syscall.EINTR {
+		n, err = syscall.Read(fd, a.answer)
+	}
+	if err == syscall.EAGAIN {
 		return false
 	}
 	a.n, a.err = max(n, 0), err
