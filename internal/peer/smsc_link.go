@@ -205,8 +205,8 @@ func (l *smscLink) settle(m *smscMessage, sequence uint32, id string) {
 			l.smsc.settled(m, 0, at)
 			return
 		}
-		l.respondWith(m, sequence, id)
 		l.mu.Lock()
+		l.writeAnswer(m, sequence, id)
 		l.answered = append(l.answered, smscAnswer{m, at})
 		l.mu.Unlock()
 		if m.status == 200 && m.report && !l.smsc.options.Quiet {
@@ -248,17 +248,24 @@ func (l *smscLink) answer(m *smscMessage, sequence uint32, id string) {
 	})
 }
 
-// respondWith writes the submit_sm_resp of a part.
+// respondWith responds to a part that does not decide over its message.
 func (l *smscLink) respondWith(m *smscMessage, sequence uint32, id string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.writeAnswer(m, sequence, id)
+}
+
+// writeAnswer writes the submit_sm_resp of a part.
+func (l *smscLink) writeAnswer(m *smscMessage, sequence uint32, id string) {
 	switch m.status {
 	case 200:
-		l.respond(pdu.SubmitSMRespID, 0, sequence, append([]byte(id), 0))
+		l.write(pdu.SubmitSMRespID, 0, sequence, append([]byte(id), 0))
 	case 410:
-		l.respond(pdu.SubmitSMRespID, 0x0B, sequence, nil)
+		l.write(pdu.SubmitSMRespID, 0x0B, sequence, nil)
 	case 429:
-		l.respond(pdu.SubmitSMRespID, 0x58, sequence, nil)
+		l.write(pdu.SubmitSMRespID, 0x58, sequence, nil)
 	default:
-		l.respond(pdu.SubmitSMRespID, 0x08, sequence, nil)
+		l.write(pdu.SubmitSMRespID, 0x08, sequence, nil)
 	}
 }
 
