@@ -55,9 +55,10 @@ func (r Receipt) MarshalText() ([]byte, error) { return r.AppendText(nil) }
 
 // UnmarshalText reads one line, with or without its line feed.
 func (r *Receipt) UnmarshalText(line []byte) error {
-	fields := strings.Split(strings.TrimSuffix(string(line), "\n"), "\t")
-	if len(fields) != 7 || strings.Contains(fields[6], "\n") {
-		return errors.New("a receipt must have seven fields")
+	text := strings.TrimSuffix(string(line), "\n")
+	fields := strings.Split(text, "\t")
+	if len(fields) != 7 || strings.Contains(text, "\n") {
+		return errors.New("a receipt must be one line of seven fields")
 	}
 	var n [5]int64
 	for i := range n {

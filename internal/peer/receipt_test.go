@@ -41,6 +41,7 @@ func FuzzReceipt(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(line)
+	f.Add([]byte("0\t0\t1\t0\t0\ta line\nfeed\t"))
 	f.Fuzz(func(t *testing.T, line []byte) {
 		var r, again Receipt
 		if r.UnmarshalText(line) != nil {
