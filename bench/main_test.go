@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -111,6 +112,10 @@ func TestVerdict(t *testing.T) {
 	sound := &result.Scenario{ID: "w1", Met: true}
 	if err := verdict(&result.File{Scenarios: []*result.Scenario{sound}}); err != nil {
 		t.Error(err)
+	}
+	var exit *exitError
+	if err := verdict(&result.File{}); !errors.As(err, &exit) || exit.code != exitUnavailable {
+		t.Errorf("of nothing: %v", err)
 	}
 	for _, bad := range []*result.Scenario{{ID: "w2", Met: true, Lost: 1}, {ID: "w2"}, {ID: "w2", Met: true, Error: "it fell over"}} {
 		if err := verdict(&result.File{Scenarios: []*result.Scenario{sound, bad}}); err == nil || !strings.Contains(err.Error(), "w2") {

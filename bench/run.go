@@ -36,8 +36,8 @@ func (*runCommand) Help() string {
     tocsin-bench run --scenarios w1,w5 --rounds 5
     tocsin-bench run --quick
 
-Exit codes: 0 all goals are met; 1 one is missed, or anything was lost, sent twice or out of order; 3 the engine's binary ` +
-		`isn't there; 130 interrupted, with what was measured until then kept.`
+Exit codes: 0 all goals are met; 1 one is missed, or anything was lost, sent twice or out of order; 3 the engine's binary, ` +
+		`or what all the scenarios need, isn't there; 130 interrupted, with what was measured until then kept.`
 }
 
 // Run runs the scenarios, prints the table and writes the results.
@@ -134,6 +134,9 @@ func warnings(m run.Machine) (all []string) {
 
 // verdict is the exit code's reason.
 func verdict(file *result.File) error {
+	if len(file.Scenarios) == 0 {
+		return &exitError{exitUnavailable, errors.New("nothing was measured: all of it needs what isn't there; see the notes")}
+	}
 	var failed []string
 	for _, s := range file.Scenarios {
 		if !s.Sound() {

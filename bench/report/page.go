@@ -95,7 +95,7 @@ func newPage(f *result.File) *page {
 		Limits: limits(f), Warnings: warnings(f),
 		Against: against(scenarios), LeftOut: leftOuts(f, scenarios),
 	}
-	p.Verdict, p.Good = verdict(scenarios)
+	p.Verdict, p.Good = verdict(scenarios, present(f.Sweeps))
 	for i, s := range scenarios {
 		r := newRow(s, fmt.Sprintf("s%d", i+1), f.Quick)
 		p.Rows = append(p.Rows, r)
@@ -200,13 +200,21 @@ func reproduce(f *result.File, scenarios []*result.Scenario) (command string, di
 			rounds = max(rounds, len(present(s.Engine.Rounds)))
 		}
 	}
-	target := "bench"
+	target, which := "bench", "SCENARIOS"
 	if f.Quick {
 		target = "bench-quick"
 	}
+	if sweeps := present(f.Sweeps); len(scenarios) == 0 && len(sweeps) > 0 {
+		target, which = "bench-tune", "SWEEPS"
+		for _, s := range sweeps {
+			if plain(s.ID) {
+				ids = append(ids, s.ID)
+			}
+		}
+	}
 	command = "make " + target
 	if len(ids) > 0 {
-		command += " SCENARIOS=" + join(ids, ",")
+		command += " " + which + "=" + join(ids, ",")
 	}
 	if rounds > 0 {
 		command += fmt.Sprintf(" ROUNDS=%d", rounds)

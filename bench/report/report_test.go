@@ -195,6 +195,16 @@ func TestMarks(t *testing.T) {
 	}
 }
 
+func TestNothingMeasuredLooksBad(t *testing.T) {
+	for name, sweeps := range map[string][]*result.Sweep{"nothing": nil, "sweeps without a value": {{ID: "bare", Notes: []string{"no round was completed"}}}} {
+		f := file()
+		f.Sweeps = sweeps
+		if _, page := draw(t, f); !strings.Contains(page, `class="verdict bad">Nothing was measured`) {
+			t.Errorf("%s looks like something", name)
+		}
+	}
+}
+
 func TestSweeps(t *testing.T) {
 	f := file()
 	f.Sweeps = []*result.Sweep{sweepOf("dial_gate"), nil, {ID: "bare", Title: "nothing was measured here"}}
@@ -218,6 +228,10 @@ func TestSweeps(t *testing.T) {
 				t.Errorf("of nothing: %s", got)
 			}
 		}
+	}
+	if got := text(root); strings.Contains(got, "No scenario has results") || !strings.Contains(got, "1 of 2 settings were tried out") ||
+		!strings.Contains(got, "make bench-tune SWEEPS=dial_gate,bare") {
+		t.Errorf("a page of sweeps alone: %s", got)
 	}
 	if found != 2 || !strings.Contains(text(root), "a network namespace is not allowed here") {
 		t.Errorf("%d sweeps: %s", found, text(root))

@@ -162,8 +162,8 @@ func markOf(s *result.Scenario) mark {
 	return mark{"good", "✓ must"}
 }
 
-// verdict is the whole in a sentence.
-func verdict(scenarios []*result.Scenario) (text string, good bool) {
+// verdict is the whole in a sentence. Who only tried settings out has no goals.
+func verdict(scenarios []*result.Scenario, sweeps []*result.Sweep) (text string, good bool) {
 	var sound, open int
 	var failed []string
 	faults := 0
@@ -179,6 +179,13 @@ func verdict(scenarios []*result.Scenario) (text string, good bool) {
 		}
 	}
 	if len(scenarios) == 0 {
+		measured := 0
+		for _, s := range sweeps {
+			measured += min(len(s.Points), 1)
+		}
+		if measured > 0 {
+			return fmt.Sprintf("%d of %d settings were tried out; no scenario was to be judged.", measured, len(sweeps)), true
+		}
 		return "Nothing was measured.", false
 	}
 	text = fmt.Sprintf("%d of %d scenarios are as they must be", sound, len(scenarios))

@@ -3,6 +3,7 @@ package result
 import (
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"strings"
 	"text/tabwriter"
@@ -98,9 +99,15 @@ func Compare(before, then *File) (moves []Move, notes []string) {
 	for _, s := range then.Scenarios {
 		was := old[s.ID]
 		delete(old, s.ID)
+		if was != nil && (was.Error != "") != (s.Error != "") {
+			failed := map[bool]float64{true: 1}
+			moves = append(moves, Move{s.ID, "failed", failed[was.Error != ""], failed[s.Error != ""], 0, s.Error != ""})
+		}
 		switch {
 		case was == nil:
 			notes = append(notes, s.ID+" is in the second run only")
+		case !maps.Equal(was.Size, s.Size):
+			notes = append(notes, s.ID+" had another size in one of the runs, so that its figures can't be compared")
 		case s.Engine == nil || was.Engine == nil:
 			notes = append(notes, s.ID+" has no figures of the engine in one of the runs")
 		default:

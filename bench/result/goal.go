@@ -17,8 +17,8 @@ type Goal struct {
 	Aim float64 `json:"aim"`
 	// Value is what was reached; null if a side is missing.
 	Value *float64 `json:"value"`
-	// Judged is false for figures of a quick run that depend on the size, and
-	// where there is no value.
+	// Judged is false for figures that depend on the size, where that is not the
+	// one the goal is for, and where there is no value.
 	Judged bool `json:"judged"`
 	// Met and Aimed say whether Must and Aim are reached.
 	Met   bool `json:"met"`
@@ -26,7 +26,7 @@ type Goal struct {
 }
 
 // judge fills in what was reached.
-func (g *Goal) judge(engine *Side, floors map[string]*Side, quick bool) {
+func (g *Goal) judge(engine *Side, floors map[string]*Side, small bool) {
 	g.Value, g.Judged, g.Met, g.Aimed = nil, false, false, false
 	if engine == nil {
 		return
@@ -41,7 +41,7 @@ func (g *Goal) judge(engine *Side, floors map[string]*Side, quick bool) {
 	}
 	value = Round(value)
 	g.Value = &value
-	g.Judged = !quick || g.Against != ""
+	g.Judged = !small || g.Against != ""
 	g.Met, g.Aimed = g.reached(value, g.Must), g.reached(value, g.Aim)
 }
 
@@ -69,8 +69,9 @@ func (g *Goal) String() string {
 }
 
 // Judge computes ratio, spread and goals of a scenario from its sides. goals are as
-// the scenario states them; the first gives the ratio.
-func (s *Scenario) Judge(goals []Goal, quick bool) {
+// the scenario states them; the first gives the ratio. Of what was made smaller than
+// the goals are for, ratios alone are judged.
+func (s *Scenario) Judge(goals []Goal, small bool) {
 	floors := make(map[string]*Side)
 	for _, f := range append([]*Side{s.Floor}, s.Others...) {
 		if f != nil {
@@ -79,7 +80,7 @@ func (s *Scenario) Judge(goals []Goal, quick bool) {
 	}
 	s.Goals, s.Met, s.Ratio, s.Must, s.Aim, s.Spread, s.RatioOf = nil, true, nil, nil, nil, 0, ""
 	for i, g := range goals {
-		g.judge(s.Engine, floors, quick)
+		g.judge(s.Engine, floors, small)
 		s.Met = s.Met && (g.Met || !g.Judged)
 		if i == 0 {
 			s.Must, s.Aim, s.RatioOf = &g.Must, &g.Aim, g.Of

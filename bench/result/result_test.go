@@ -168,6 +168,19 @@ func TestCompare(t *testing.T) {
 	if got := moved(base(), hungry); got != "w1.cpu_us worse" {
 		t.Errorf("more CPU: %s", got)
 	}
+	smaller := file(sample(70, 100, 80))
+	smaller.Scenarios[0].Size = map[string]int{"targets": 624}
+	if moves, notes := Compare(base(), smaller); len(moves) > 0 || len(notes) != 1 {
+		t.Errorf("with one of another size: %v, %v", moves, notes)
+	}
+	fallen := base()
+	fallen.Scenarios[0].Error, fallen.Scenarios[0].Engine = "it fell over", nil
+	if got := moved(base(), fallen); got != "w1.failed worse" {
+		t.Errorf("one that fails now: %s", got)
+	}
+	if got := moved(fallen, base()); got != "w1.failed better" {
+		t.Errorf("one that failed before: %s", got)
+	}
 	quick := base()
 	quick.Quick = true
 	if moves, notes := Compare(base(), quick); len(moves) > 0 || len(notes) != 1 {

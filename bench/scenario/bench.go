@@ -97,12 +97,10 @@ func contestants(s *Scenario) []*contestant {
 // there are none.
 func (b *Bench) measure(ctx context.Context, s *Scenario, until time.Time) (results []*result.Scenario, notes []string) {
 	size := s.size(b.Quick)
-	if s.Connections {
-		var note string
-		if size, note = fit(size, b.Files); note != "" {
-			b.Rig.note(note)
-			b.Say("!! " + s.ID + ": " + note)
-		}
+	if smaller, note := s.fit(size, b.Files); note != "" {
+		size = smaller
+		b.Rig.note(note)
+		b.Say("!! " + s.ID + ": " + note)
 	}
 	all := contestants(s)
 	for round := range b.Rounds {
@@ -207,7 +205,7 @@ func (b *Bench) results(s *Scenario, all []*contestant, size Size) []*result.Sce
 		if busy := r.Foreign(); busy > noisy {
 			r.Notes = append(r.Notes, fmt.Sprintf("other processes took more than %d %% of the CPU meanwhile: figures are noisy", about(busy)))
 		}
-		r.Judge(res.Goals, b.Quick)
+		r.Judge(res.Goals, b.Quick || size != s.Full)
 		if r.Engine != nil || r.Error != "" {
 			out = append(out, r)
 		}
@@ -230,20 +228,31 @@ func about(percent float64) int {
 	return noisy
 }
 
-// fit makes a scenario smaller whose targets hold a connection each, if the limit of
-// descriptors asks for that: the engine keeps a tenth for itself, and the far side
-// has as many connections.
-func fit(size Size, files int) (Size, string) {
+// fit makes a size smaller for which the limit of descriptors has no room: the engine
+// keeps a tenth for itself, and the far side has as many connections.
+func (s *Scenario) fit(size Size, files int) (Size, string) {
 	const rest = 200 // pipes, logs, the store, control connections
-	most := files - max(rest, files/10) - warmTargets
-	if files == 0 || size.Targets <= most {
+	if files == 0 {
 		return size, ""
 	}
-	most = max(most, 1)
-	note := fmt.Sprintf("scaled down from %d to %d targets: a process may have only %d descriptors (ulimit -n)", size.Targets, most, files)
-	if size.Hosts == size.Targets {
-		size.Hosts = most
+	most := max(files-max(rest, files/10), 1)
+	why := fmt.Sprintf("a process may have only %d descriptors (ulimit -n)", files)
+	if crowd := max(most-warmTargets, 1); s.Connections && size.Targets > crowd {
+		note := fmt.Sprintf("scaled down from %d to %d targets: %s", size.Targets, crowd, why)
+		if size.Hosts == size.Targets {
+			size.Hosts = crowd
+		}
+		size.Targets = crowd
+		return size, note
 	}
-	size.Targets = most
-	return size, note
+	if s.HostConnections && size.Hosts > most {
+		note := fmt.Sprintf("scaled down from %d to %d hosts: %s", size.Hosts, most, why)
+		size.Hosts = most
+		return size, note
+	}
+	if size.Connections > most {
+		size.Connections = most
+		return size, fmt.Sprintf("what has more than %d connections is left out: %s", most, why)
+	}
+	return size, ""
 }

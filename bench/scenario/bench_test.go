@@ -110,13 +110,60 @@ func TestQuickFitsIntoItsTime(t *testing.T) {
 }
 
 func TestFit(t *testing.T) {
-	size := Size{Targets: 10_000, Hosts: 10_000, Updates: 20}
-	if got, note := fit(size, 20_000); got != size || note != "" {
-		t.Errorf("%+v, %q", got, note)
+	of := func(id string) Scenario {
+		chosen, err := Select(Table(), []string{id}, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return chosen[0]
 	}
-	got, note := fit(size, 4096)
+	for _, s := range Table() {
+		for _, size := range []Size{s.Full, s.Quick} {
+			if got, note := s.fit(size, 20_000); got != size || note != "" {
+				t.Errorf("%s: %+v, %q", s.ID, got, note)
+			}
+		}
+	}
+	warm, shared, feeds := of("w2"), of("w5.embedded"), of("f1")
+	got, note := warm.fit(warm.Full, 4096)
 	if got.Targets > 4096-4096/10-warmTargets || got.Targets < 3000 || got.Hosts != got.Targets || got.Updates != 20 || !strings.Contains(note, "ulimit") {
 		t.Errorf("%+v, %q", got, note)
+	}
+	// Its floor has a connection to each host, and some descriptors besides.
+	if got, note := shared.fit(shared.Full, 1024); got.Hosts > 1024-32 || got.Hosts < 500 || got.Targets != shared.Full.Targets || !strings.Contains(note, "ulimit") {
+		t.Errorf("%+v, %q", got, note)
+	}
+	got, note = feeds.fit(feeds.Full, 1024)
+	if !strings.Contains(note, "ulimit") {
+		t.Errorf("of many connections nothing is said: %+v, %q", got, note)
+	}
+	for _, v := range views() {
+		if v.in(got) != (v.connections == 50) {
+			t.Errorf("%s, with 1,024 descriptors: %v", v.id, v.in(got))
+		}
+	}
+}
+
+// TestWhatIsScaledDownIsJudgedByRatios has a goal for the memory of 10,000 targets, of
+// which a few say nothing.
+func TestWhatIsScaledDownIsJudgedByRatios(t *testing.T) {
+	for files, judged := range map[int]bool{20_000: true, 1024: false} {
+		measure := func(context.Context, *Rig, Size) (*result.Measurement, error) {
+			return &result.Measurement{Deliveries: 1, Figures: result.Figures{PerS: 1, WallS: 1, PeakRSSMB: 50}}, nil
+		}
+		s := Scenario{ID: "t", Full: Size{Targets: 10_000}, Connections: true, Engine: func(ctx context.Context, r *Rig, size Size) (Found, error) {
+			m, err := measure(ctx, r, size)
+			return Found{"t": m}, err
+		}, Results: []Result{{ID: "t", Floors: []Floor{{"f", measure}}, Goals: []result.Goal{
+			{Of: result.PerS, Against: "f", Must: 0.5, Aim: 0.5}, {Of: result.PeakRSSMB, AtMost: true, Must: 250, Aim: 250}}}}}
+		b := &Bench{Rig: &Rig{Progress: func(string) {}}, Rounds: 1, Files: files, Say: func(string) {}, Save: func() error { return nil }}
+		file := &result.File{}
+		if err := b.Run(t.Context(), []Scenario{s}, file); err != nil {
+			t.Fatal(err)
+		}
+		if r := file.Scenarios[0]; !r.Goals[0].Judged || r.Goals[1].Judged != judged || !r.Met {
+			t.Errorf("with %d descriptors, at %v: %+v", files, r.Size, r.Goals)
+		}
 	}
 }
 

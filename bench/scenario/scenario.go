@@ -16,6 +16,9 @@ type Size struct {
 	Targets, Hosts, Updates, Events int
 	// Seconds is how long something is done for.
 	Seconds int
+	// Connections is how many are open at once at most, where the work comes over
+	// connections that are neither targets' nor hosts'.
+	Connections int
 }
 
 // figures names the size for results.
@@ -39,9 +42,9 @@ type Scenario struct {
 	// FullS and QuickS are about how long a round of all contestants takes, in
 	// seconds.
 	FullS, QuickS float64
-	// Connections says that every target holds one at a time, so that descriptors
-	// bound the size.
-	Connections bool
+	// Connections says that every target holds one at a time, HostConnections that
+	// every host has one at least, so that descriptors bound the size.
+	Connections, HostConnections bool
 	// Broker says that RabbitMQ is needed.
 	Broker bool
 	// Engine does the work once and returns what it measured, by the results' ids.

@@ -109,7 +109,7 @@ func many(id, title string, broker bool, must, aim float64) Scenario {
 	f := fanout{scheme: "http", broker: broker, steps: []step{{id: id, updates: 1}}, patience: 10 * time.Minute,
 		config: "webhook: {rate: 1000000/s, burst: 1000000, window: 16, connections: 16, connect_timeout: 15s, timeout: 30s}\n"}
 	return Scenario{
-		ID: id, Title: "deliveries over shared hosts: " + title, Broker: broker,
+		ID: id, Title: "deliveries over shared hosts: " + title, Broker: broker, HostConnections: true,
 		Full: Size{Targets: 1_000_000, Hosts: 1_000}, Quick: Size{Targets: 30_000, Hosts: 300}, FullS: 48, QuickS: 3.5,
 		Engine: f.engine,
 		Results: []Result{{ID: id,

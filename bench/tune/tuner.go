@@ -184,6 +184,8 @@ func (c *course) result(asked int) *result.Sweep {
 	case best >= 0 && given >= 0 && best != given && c.Keep == "" && c.rounds < sure && rates[given][0] > 0:
 		out.Notes = append(out.Notes, fmt.Sprintf("%s was better than the default, but %d rounds are too few to speak against one: repeat it with --sweeps %s --rounds %d",
 			c.Values[best].Name, c.rounds, c.ID, sure))
+	case c.rounds < enough:
+		out.Notes = append(out.Notes, fmt.Sprintf("nothing is recommended after less than %d rounds: what differs may be chance", enough))
 	case best < 0:
 		out.Notes = append(out.Notes, "no value beats another beyond the noise")
 	case c.Keep != "" && c.Values[best].Name != c.Default:

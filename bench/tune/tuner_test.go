@@ -215,5 +215,9 @@ func TestTheLimitLeavesOutRounds(t *testing.T) {
 		if trials["a=1"] != 1 || trials["c=1"] != 1 || !slices.Contains(file.Sweeps[2].Notes, "1 of 3 rounds") {
 			t.Errorf("%v, %+v", trials, file.Sweeps[2])
 		}
+		// One round knows no noise that a value could be beyond.
+		if notes := strings.Join(file.Sweeps[2].Notes, " "); !strings.Contains(notes, "less than 3 rounds") || strings.Contains(notes, "beyond the noise") {
+			t.Errorf("of one round: %s", notes)
+		}
 	})
 }

@@ -1,9 +1,12 @@
 package feeds
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"sync"
+	"syscall"
+	"time"
 )
 
 // perAddress leaves room for others when one client opens what it can; a CDN or a
@@ -11,7 +14,9 @@ import (
 const perAddress = 1024
 
 // Limit makes the listener take no more than 1,024 connections at once from one
-// address (of IPv6: from one /64); others are closed at once.
+// address (of IPv6: from one /64); others are closed at once. Where the process or the
+// system has no file left for one more, they wait in the backlog: to the server that
+// would be the end.
 func Limit(l net.Listener) net.Listener {
 	return &limited{Listener: l, open: make(map[netip.Prefix]int), most: perAddress}
 }
@@ -28,6 +33,10 @@ type limited struct {
 func (l *limited) Accept() (net.Conn, error) {
 	for {
 		c, err := l.Listener.Accept()
+		if short(err) {
+			time.Sleep(acceptPause)
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -43,6 +52,20 @@ func (l *limited) Accept() (net.Conn, error) {
 		}
 		c.Close() // the client sees an end; there is nobody to tell about an error
 	}
+}
+
+// acceptPause is how long to wait for files or memory before the next try.
+const acceptPause = 50 * time.Millisecond
+
+// short says that an accept failed for want of what others give back, or with a
+// client that left before it was taken (accept(2)).
+func short(err error) bool {
+	for _, passing := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED} {
+		if errors.Is(err, passing) {
+			return true
+		}
+	}
+	return false
 }
 
 func (l *limited) leave(from netip.Prefix) {

@@ -1,9 +1,13 @@
 package feeds
 
 import (
+	"errors"
 	"io"
 	"net"
+	"os"
+	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -54,6 +58,36 @@ func TestLimit(t *testing.T) {
 	third.Close()
 	if len(l.open) != 0 {
 		t.Errorf("%d addresses are remembered without a connection", len(l.open))
+	}
+}
+
+// poor is a listener that can't accept at first, for the given reasons, and then is
+// closed.
+type poor struct {
+	net.Listener
+	reasons []error
+}
+
+func (p *poor) Accept() (net.Conn, error) {
+	if len(p.reasons) == 0 {
+		return nil, net.ErrClosed
+	}
+	err := p.reasons[0]
+	p.reasons = p.reasons[1:]
+	return nil, &net.OpError{Op: "accept", Net: "tcp", Err: os.NewSyscallError("accept4", err)}
+}
+
+// TestLimitWaitsForFiles wants nothing of a want of files to reach the server, which
+// gives its listener up at any error, and the engine ends with it.
+func TestLimitWaitsForFiles(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &poor{reasons: []error{syscall.EMFILE, syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED}}
+		if _, err := Limit(p).Accept(); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("it ended with %v, %d tries before the listener was closed", err, len(p.reasons))
+		}
+	})
+	if _, err := Limit(&poor{reasons: []error{syscall.EBADF}}).Accept(); !errors.Is(err, syscall.EBADF) {
+		t.Errorf("what doesn't pass: %v", err)
 	}
 }
 

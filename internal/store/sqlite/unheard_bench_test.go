@@ -32,6 +32,7 @@ func BenchmarkUnheard(b *testing.B) {
 			{"all, a page", store.DeliveryFilter{Limit: 1000}, 1000},
 		} {
 			b.Run(fmt.Sprintf("%d updates/%s", updates, c.name), func(b *testing.B) {
+				b.ReportAllocs()
 				for b.Loop() {
 					rows, err := s.Deliveries(b.Context(), p.Incident, c.filter)
 					if err != nil || len(rows) != c.want {
