@@ -156,14 +156,14 @@ func repeats(head, part string) func(net.Conn) {
 	}
 }
 
-// drips answers the first request with head at once and then text, a byte each 50 ms,
+// drips answers the first request with head at once and then text, a byte each 100 ms,
 // for ever.
 func drips(head, text string) func(net.Conn) {
 	return func(c net.Conn) {
 		if !request(bufio.NewReader(c)) {
 			return
 		}
-		tick := time.NewTicker(50 * time.Millisecond)
+		tick := time.NewTicker(100 * time.Millisecond)
 		defer tick.Stop()
 		_, err := io.WriteString(c, head)
 		for i := 0; err == nil; i++ {

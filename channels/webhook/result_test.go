@@ -129,7 +129,7 @@ func TestHostilePeers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			address := serve(t, tc.handle)
-			c := newChannel(t, func(c *Config, _ *egress.Config) { c.Timeout = time.Second })
+			c := newChannel(t, func(c *Config, _ *egress.Config) { c.Timeout = time.Second }) // less than a status line drips
 			got := c.Send(t.Context(), message(t, c, address))
 			if got.Class != tc.class || got.NoConnection || !strings.HasPrefix(got.Detail, tc.detail) || (tc.detail == "") != (got.Detail == "") {
 				t.Errorf("%+v; want %s, %q", got, tc.class, tc.detail)
