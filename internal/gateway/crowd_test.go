@@ -3,6 +3,7 @@ package gateway
 import (
 	"bufio"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -253,5 +254,27 @@ func TestSeatUnderTLS(t *testing.T) {
 	s := &seat{}
 	if seatOf(tls.Server(s, &tls.Config{})) != s || seatOf(s) != s || seatOf(&net.TCPConn{}) != nil {
 		t.Error("the seat of a connection is not found")
+	}
+}
+
+// A server may be closed before its first Accept, or beside it.
+func TestACrowdMayEndAsItBegins(t *testing.T) {
+	for range 300 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := NewCrowd(l, slog.New(slog.DiscardHandler))
+		accepted := make(chan error, 1)
+		go func() {
+			_, err := c.Accept()
+			accepted <- err
+		}()
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := <-accepted; !errors.Is(err, net.ErrClosed) {
+			t.Errorf("accepted with %v, want the end", err)
+		}
 	}
 }
