@@ -54,6 +54,16 @@ const (
 	Nobody Script = "nobody"
 )
 
+// Patience is how long a fixture's channel waits for a peer that plays the script: a
+// moment where only its timeouts end the attempt, and longer than any slow machine
+// takes where the peer does something.
+func (s Script) Patience() time.Duration {
+	if s == Silent || s == Nobody {
+		return time.Second
+	}
+	return patience / 2
+}
+
 // Pause is what the Throttle script asks for.
 const Pause = 7 * time.Second
 
@@ -83,8 +93,9 @@ type Receipt struct {
 
 // Fixture is what an adapter brings to the kit.
 type Fixture struct {
-	// New returns a channel with timeouts of a second or less.
-	New func(t *testing.T) channels.Channel
+	// New returns a channel for a peer that plays the script, with timeouts of its
+	// [Script.Patience].
+	New func(t *testing.T, s Script) channels.Channel
 	// Play starts a peer that ends with the test. It returns nil for a script that
 	// cannot be played on this channel.
 	Play func(t *testing.T, s Script) *Peer
@@ -136,7 +147,7 @@ func (f Fixture) results(t *testing.T) {
 			if f.NoPause {
 				want.pause = 0
 			}
-			p, c := f.play(t, script), f.open(t)
+			p, c := f.play(t, script), f.open(t, script)
 			got := send(t, t.Context(), c, f.message(t, c, p))
 			if got.Class != want.class || got.RetryAfter != want.pause || got.NoConnection != want.noConnection {
 				t.Errorf("got %+v; want %+v", got, want)
@@ -171,7 +182,7 @@ func (f Fixture) checkDetail(t *testing.T, p *Peer, detail string) {
 }
 
 func (f Fixture) sameID(t *testing.T) {
-	p, c := f.play(t, Echo), f.open(t)
+	p, c := f.play(t, Echo), f.open(t, Echo)
 	m := f.message(t, c, p)
 	for m.Attempt = 1; m.Attempt <= 3; m.Attempt++ {
 		send(t, t.Context(), c, m)
@@ -189,7 +200,7 @@ func (f Fixture) sameID(t *testing.T) {
 
 func (f Fixture) concurrent(t *testing.T) {
 	const sends = 50
-	p, c := f.play(t, Accept), f.open(t)
+	p, c := f.play(t, Accept), f.open(t, Accept)
 	m := f.message(t, c, p)
 	var all sync.WaitGroup
 	for i := range sends {
@@ -215,7 +226,7 @@ func (f Fixture) concurrent(t *testing.T) {
 }
 
 func (f Fixture) ended(t *testing.T) {
-	p, c := f.play(t, Accept), f.open(t)
+	p, c := f.play(t, Accept), f.open(t, Accept)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	got := send(t, ctx, c, f.message(t, c, p))
@@ -226,11 +237,13 @@ func (f Fixture) ended(t *testing.T) {
 }
 
 // ends stops an attempt that its peer keeps waiting. When exactly is left to chance:
-// what was sent decides what is right.
+// what was sent decides what is right. The context has no deadline, as the engine's
+// have none: a dialer would take that for its own, and fail a moment before the
+// context has ended.
 func (f Fixture) ends(t *testing.T) {
-	p, c := f.play(t, Silent), f.open(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
+	p, c := f.play(t, Silent), f.open(t, Silent)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer time.AfterFunc(50*time.Millisecond, cancel).Stop()
 	got := send(t, ctx, c, f.message(t, c, p))
 	switch received := len(p.Received()); {
 	case got.Class == channels.NotSent && received == 0:
@@ -242,7 +255,7 @@ func (f Fixture) ends(t *testing.T) {
 }
 
 func (f Fixture) unknownFormat(t *testing.T) {
-	if _, err := f.open(t).Render(update(), channels.Variant{Format: "channeltest"}); err == nil {
+	if _, err := f.open(t, Accept).Render(update(), channels.Variant{Format: "channeltest"}); err == nil {
 		t.Error("want an error for a format that does not exist")
 	}
 }
@@ -256,9 +269,9 @@ func (f Fixture) play(t *testing.T, s Script) *Peer {
 	return p
 }
 
-func (f Fixture) open(t *testing.T) channels.Channel {
+func (f Fixture) open(t *testing.T, s Script) channels.Channel {
 	t.Helper()
-	c := f.New(t)
+	c := f.New(t, s)
 	t.Cleanup(func() {
 		if err := c.Close(); err != nil {
 			t.Errorf("close: %v", err)

@@ -21,7 +21,7 @@ import (
 func TestContract(t *testing.T) {
 	var world reader
 	channeltest.Run(t, channeltest.Fixture{
-		New:  func(t *testing.T) channels.Channel { return world.open(t) },
+		New:  func(t *testing.T, s channeltest.Script) channels.Channel { return world.open(t, s) },
 		Play: func(t *testing.T, s channeltest.Script) *channeltest.Peer { return world.play(t, s) },
 	})
 }
@@ -51,14 +51,14 @@ func (r *reader) play(_ *testing.T, s channeltest.Script) *channeltest.Peer {
 	}
 }
 
-func (r *reader) open(t *testing.T) *reader {
+func (r *reader) open(t *testing.T, s channeltest.Script) *reader {
 	f := target(1, private)
 	f.Visibility = incident.Private
 	at := time.Date(2026, 11, 21, 5, 0, 0, 0, time.UTC)
 	store := &memory{targets: []*incident.Target{f}, updates: []*channels.Update{{Page: "default", IncidentID: "INC-1", Sequence: 1,
 		Status: incident.Investigating, Impact: incident.ImpactMajor, AffectedComponents: []string{"auth-api"}, UpdatedAt: at, AcceptedAt: at}}}
 	config := Defaults("1")
-	config.Base, config.Patience, config.Log = "https://status.example.com", 200*time.Millisecond, slog.New(slog.DiscardHandler)
+	config.Base, config.Patience, config.Log = "https://status.example.com", s.Patience(), slog.New(slog.DiscardHandler)
 	r.shelf = feeds.NewShelf()
 	c, err := New(config, store, r.shelf, nil)
 	if err != nil {

@@ -49,14 +49,14 @@ func TestContract(t *testing.T) {
 			var address string // of the peer that was started last: the kit opens the channel after it
 			known := &numbers{ids: map[string]string{}}
 			channeltest.Run(t, channeltest.Fixture{
-				New: func(t *testing.T) channels.Channel {
+				New: func(t *testing.T, s channeltest.Script) channels.Channel {
 					if address == "" {
 						address = serve(t, (*centre).takeAll)
 					}
 					return numbered{listening(t, testConfig(func(c *Config) {
 						c.Accounts[0].URL = "smpp://tocsin:" + testPassword + "@" + address
 						c.Accounts[0].MessagePayload = payload
-						c.ConnectTimeout, c.ResponseTimeout, c.CloseTimeout = time.Second, 200*time.Millisecond, 200*time.Millisecond
+						c.ConnectTimeout, c.ResponseTimeout, c.CloseTimeout = s.Patience(), s.Patience(), 200*time.Millisecond
 					})), known}
 				},
 				Play: func(t *testing.T, s channeltest.Script) *channeltest.Peer {

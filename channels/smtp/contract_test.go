@@ -3,7 +3,6 @@ package smtp
 import (
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/tocsin/tocsin/channels"
 	"github.com/tocsin/tocsin/channels/channeltest"
@@ -25,13 +24,13 @@ func TestContract(t *testing.T) {
 			// The kit opens the channel after it has started the peer.
 			var url string
 			channeltest.Run(t, channeltest.Fixture{
-				New: func(t *testing.T) channels.Channel {
+				New: func(t *testing.T, s channeltest.Script) channels.Channel {
 					if url == "" {
 						url = (&peer{}).start(t)
 					}
 					at := strings.Replace(url, "smtp://", "smtp://"+kitUser+":"+kitPassword+"@", 1)
 					return newChannel(t, at, func(c *Config, _ *egress.Config) {
-						c.ConnectTimeout, c.Timeout, c.FinalTimeout = time.Second, time.Second, 200*time.Millisecond
+						c.ConnectTimeout, c.Timeout, c.FinalTimeout = s.Patience(), s.Patience(), s.Patience()
 					})
 				},
 				Play: func(t *testing.T, s channeltest.Script) *channeltest.Peer {

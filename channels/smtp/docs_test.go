@@ -132,7 +132,7 @@ func TestDocumentedResults(t *testing.T) {
 			return when.answer
 		}}
 		c := newChannel(t, p.start(t), func(c *Config, _ *egress.Config) {
-			c.Timeout, c.FinalTimeout = 300*time.Millisecond, 300*time.Millisecond
+			c.Timeout, c.FinalTimeout = time.Second, time.Second
 			if when.answer == "<stop>" {
 				c.FinalTimeout = time.Minute
 			}

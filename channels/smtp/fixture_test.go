@@ -225,7 +225,8 @@ func say(c net.Conn, r io.Reader, own, otherwise string) bool {
 
 const sampleFrom = `"Example Status" <status@example.com>`
 
-// newChannel returns a channel with one relay at url and short timeouts.
+// newChannel returns a channel with one relay at url and timeouts that no relay that
+// answers meets.
 func newChannel(t testing.TB, url string, change func(*Config, *egress.Config)) *Channel {
 	t.Helper()
 	c, err := tryChannel(t, url, change)
@@ -244,7 +245,8 @@ func tryChannel(t testing.TB, url string, change func(*Config, *egress.Config)) 
 	out := egress.Config{Policy: policy, Gate: egress.NewGate(64, 16), Budget: egress.NewBudget(2000, time.Minute), Lookup: channeltest.NoNames}
 	config := Defaults()
 	config.Hello = "tocsin.example.com"
-	config.ConnectTimeout, config.Timeout, config.FinalTimeout = 2*time.Second, 2*time.Second, 2*time.Second
+	patience := channeltest.Accept.Patience()
+	config.ConnectTimeout, config.Timeout, config.FinalTimeout = patience, patience, patience
 	config.Relays = []Relay{{Name: "main", URL: url, From: sampleFrom}}
 	if change != nil {
 		change(&config, &out)

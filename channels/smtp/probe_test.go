@@ -49,7 +49,7 @@ func TestProbe(t *testing.T) {
 				e.Roots = pool
 				c.Timeout = time.Minute
 				if tc.short {
-					c.Timeout = 200 * time.Millisecond
+					c.Timeout = time.Second
 				}
 			})
 			got, err := c.Probe(t.Context(), "main")

@@ -78,6 +78,7 @@ func TestClassesOfReplies(t *testing.T) {
 		for _, offers := range [][]string{{"PIPELINING"}, nil} {
 			name := tc.verb + " " + tc.answer
 			t.Run(strings.NewReplacer("\r\n", "|", "/", "").Replace(name)+strings.Join(offers, ""), func(t *testing.T) {
+				t.Parallel()
 				p := &peer{offers: offers}
 				answer, hangsUp := strings.CutSuffix(tc.answer, "\r\n"+hangUp)
 				p.answer = func(verb string, nth int) string {
@@ -90,7 +91,9 @@ func TestClassesOfReplies(t *testing.T) {
 					return usual
 				}
 				c := newChannel(t, p.start(t), func(c *Config, _ *egress.Config) {
-					c.Timeout, c.FinalTimeout = 300*time.Millisecond, 300*time.Millisecond
+					if outlasts(tc.answer) {
+						c.Timeout, c.FinalTimeout = 2*time.Second, 2*time.Second // the next message is in time
+					}
 				})
 				got := c.Send(t.Context(), message(t, c, 1, address))
 				if got.Class != tc.class || got.NoConnection || got.RetryAfter != 0 {
@@ -113,6 +116,9 @@ func TestClassesOfReplies(t *testing.T) {
 		}
 	}
 }
+
+// outlasts says whether only a timeout ends the wait for an answer.
+func outlasts(answer string) bool { return answer == silent || strings.HasSuffix(answer, drip) }
 
 // What a relay says while a session is opened is about us, never about a message.
 func TestClassesOfOpening(t *testing.T) {
@@ -147,7 +153,11 @@ func TestClassesOfOpening(t *testing.T) {
 				return usual
 			}
 			url := strings.Replace(p.start(t), "smtp://", "smtp://user:hunter2-hunter2@", 1)
-			c := newChannel(t, url, func(c *Config, _ *egress.Config) { c.Timeout = 300 * time.Millisecond })
+			c := newChannel(t, url, func(c *Config, _ *egress.Config) {
+				if outlasts(tc.answer) {
+					c.Timeout = time.Second
+				}
+			})
 			got := c.Send(t.Context(), message(t, c, 1, address))
 			want := channels.Result{Class: channels.Temporary, Detail: tc.detail, NoConnection: true}
 			if tc.throttled {

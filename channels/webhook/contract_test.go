@@ -10,7 +10,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/tocsin/tocsin/channels"
 	"github.com/tocsin/tocsin/channels/channeltest"
@@ -19,9 +18,9 @@ import (
 
 func TestContract(t *testing.T) {
 	channeltest.Run(t, channeltest.Fixture{
-		New: func(t *testing.T) channels.Channel {
+		New: func(t *testing.T, s channeltest.Script) channels.Channel {
 			return newChannel(t, func(c *Config, _ *egress.Config) {
-				c.ConnectTimeout, c.Timeout = time.Second, 200*time.Millisecond
+				c.ConnectTimeout, c.Timeout = s.Patience(), s.Patience()
 			})
 		},
 		Play:    play,

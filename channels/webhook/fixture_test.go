@@ -34,7 +34,8 @@ func serve(t testing.TB, handle func(net.Conn)) string {
 	return "http://127.0.0.1:" + port
 }
 
-// newChannel returns a channel that may reach loopback only, with short timeouts.
+// newChannel returns a channel that may reach loopback only, with timeouts that no
+// peer that answers meets.
 func newChannel(t testing.TB, change func(*Config, *egress.Config)) *Channel {
 	t.Helper()
 	policy, err := egress.NewPolicy(egress.Rules{Allow: []string{"127.0.0.0/8", "::1"}, HTTP: true})
@@ -44,7 +45,7 @@ func newChannel(t testing.TB, change func(*Config, *egress.Config)) *Channel {
 	out := egress.Config{Policy: policy, Gate: egress.NewGate(64, 16), Budget: egress.NewBudget(2000, time.Minute),
 		Lookup: channeltest.NoNames}
 	config := Defaults("test")
-	config.ConnectTimeout, config.Timeout = 2*time.Second, 2*time.Second
+	config.ConnectTimeout, config.Timeout = channeltest.Accept.Patience(), channeltest.Accept.Patience()
 	if change != nil {
 		change(&config, &out)
 	}
@@ -155,14 +156,14 @@ func repeats(head, part string) func(net.Conn) {
 	}
 }
 
-// drips answers the first request with head at once and then text, a byte each 50 ms,
+// drips answers the first request with head at once and then text, a byte each 100 ms,
 // for ever.
 func drips(head, text string) func(net.Conn) {
 	return func(c net.Conn) {
 		if !request(bufio.NewReader(c)) {
 			return
 		}
-		tick := time.NewTicker(50 * time.Millisecond)
+		tick := time.NewTicker(100 * time.Millisecond)
 		defer tick.Stop()
 		_, err := io.WriteString(c, head)
 		for i := 0; err == nil; i++ {

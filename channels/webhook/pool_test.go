@@ -140,7 +140,7 @@ func TestAStaleConnectionIsReplacedOnce(t *testing.T) {
 
 func TestAKeptConnectionThatFallsSilentIsNotReplaced(t *testing.T) {
 	var k counted
-	c := newChannel(t, func(c *Config, _ *egress.Config) { c.Timeout = 200 * time.Millisecond })
+	c := newChannel(t, func(c *Config, _ *egress.Config) { c.Timeout = time.Second })
 	address := serve(t, k.answers(answerOK, "HTTP/1.1"))
 	m := message(t, c, address)
 	if r := c.Send(t.Context(), m); r.Class != channels.Delivered {

@@ -129,7 +129,7 @@ func TestHostilePeers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			address := serve(t, tc.handle)
-			c := newChannel(t, func(c *Config, _ *egress.Config) { c.Timeout = 300 * time.Millisecond })
+			c := newChannel(t, func(c *Config, _ *egress.Config) { c.Timeout = time.Second }) // less than a status line drips
 			got := c.Send(t.Context(), message(t, c, address))
 			if got.Class != tc.class || got.NoConnection || !strings.HasPrefix(got.Detail, tc.detail) || (tc.detail == "") != (got.Detail == "") {
 				t.Errorf("%+v; want %s, %q", got, tc.class, tc.detail)
@@ -152,7 +152,7 @@ func TestNoConnection(t *testing.T) {
 		"full backlog":    {"http://" + fullBacklog(t), "connect: timeout"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := newChannel(t, func(c *Config, _ *egress.Config) { c.ConnectTimeout = 200 * time.Millisecond })
+			c := newChannel(t, func(c *Config, _ *egress.Config) { c.ConnectTimeout = time.Second })
 			got := c.Send(t.Context(), message(t, c, tc.address+"/secret?token=abcdef"))
 			if want := (channels.Result{Class: channels.Temporary, Detail: tc.detail, NoConnection: true}); got != want {
 				t.Errorf("%+v; want %+v", got, want)

@@ -72,7 +72,7 @@ func TestBadTLSIsNoConnection(t *testing.T) {
 func TestTimeoutsBeginAfterTheGate(t *testing.T) {
 	var k counted
 	c := newChannel(t, func(c *Config, e *egress.Config) {
-		c.ConnectTimeout, c.Timeout = 100*time.Millisecond, 100*time.Millisecond
+		c.ConnectTimeout, c.Timeout = time.Second, time.Second
 		e.Gate = egress.NewGate(1, 1)
 	})
 	address := serve(t, k.answers(answerOK))
@@ -86,7 +86,7 @@ func TestTimeoutsBeginAfterTheGate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	time.AfterFunc(300*time.Millisecond, second.Leave)
+	time.AfterFunc(2500*time.Millisecond, second.Leave)
 	defer first.Leave()
 	if r := c.Send(t.Context(), message(t, c, address)); r.Class != channels.Delivered {
 		t.Errorf("%+v", r)

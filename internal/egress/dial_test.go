@@ -248,7 +248,7 @@ func TestDialFailures(t *testing.T) {
 	})
 	full := fullBacklog(t)
 
-	const quick = 80 * time.Millisecond
+	const quick = 500 * time.Millisecond
 	for name, tc := range map[string]struct {
 		to      netip.AddrPort
 		tls     bool

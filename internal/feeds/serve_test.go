@@ -125,7 +125,7 @@ func TestSilence(t *testing.T) {
 		if server.ReadTimeout == 0 || server.WriteTimeout == 0 || server.IdleTimeout == 0 || server.Concurrency == 0 {
 			t.Error("a bound is missing")
 		}
-		server.ReadTimeout, server.IdleTimeout = 20*time.Millisecond, 20*time.Millisecond
+		server.ReadTimeout, server.IdleTimeout = 500*time.Millisecond, 500*time.Millisecond
 	})
 	for _, begun := range []string{"", "GET /feeds/default.rss HTTP/1.1\r\nHo", "GET /feeds/default.rss HTTP/1.1\r\nHost: a\r\n\r\n"} {
 		conn := connect()

@@ -88,7 +88,7 @@ func TestHalfBodiesAreInNobodysWay(t *testing.T) {
 }
 
 func TestLargeBodiesTakeTurns(t *testing.T) {
-	f := start(t, func(f *fixture) { f.opt.OfferTimeout = 50 * time.Millisecond })
+	f := start(t, func(f *fixture) { f.opt.OfferTimeout = time.Second })
 	for range maxLarge {
 		f.handler.gateway.bodies.turns <- struct{}{}
 	}

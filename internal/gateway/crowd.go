@@ -99,6 +99,7 @@ func (c *Crowd) Close() error {
 	c.stop.Do(func() {
 		err = c.inner.Close()
 		close(c.closing)
+		c.start.Do(func() {}) // an Accept that begins now starts nobody who isn't waited for
 		c.taking.Wait()
 		c.mu.Lock()
 		defer c.mu.Unlock()

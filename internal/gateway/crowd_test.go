@@ -3,11 +3,13 @@ package gateway
 import (
 	"bufio"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -194,11 +196,12 @@ func TestACrowdLocksNobodyOut(t *testing.T) {
 	f := start(t, crowded(8))
 	f.header.Set("Connection", "close")
 	const head = "POST /v1/alerts HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 100\r\n"
+	// A handler that begins to wait for a body, or for another request, does so when it
+	// gets a processor: only those who never reach one wait in the order they came in.
 	var slow []*bufio.Reader
-	for range 4 {
-		for _, said := range []string{"", "P", head, head + "\r\n{", "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"} {
-			slow = append(slow, f.dial(said))
-		}
+	for _, said := range slices.Concat(slices.Repeat([]string{"", "P"}, 4),
+		slices.Repeat([]string{head, head + "\r\n{", "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"}, 4)) {
+		slow = append(slow, f.dial(said))
 	}
 	for n := range 5 {
 		f.post("/v1/incidents", strings.Replace(minimal, "INC-8892", fmt.Sprintf("INC-%d", n), 1)).want(202)
@@ -253,5 +256,27 @@ func TestSeatUnderTLS(t *testing.T) {
 	s := &seat{}
 	if seatOf(tls.Server(s, &tls.Config{})) != s || seatOf(s) != s || seatOf(&net.TCPConn{}) != nil {
 		t.Error("the seat of a connection is not found")
+	}
+}
+
+// A server may be closed before its first Accept, or beside it.
+func TestACrowdMayEndAsItBegins(t *testing.T) {
+	for range 300 {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := NewCrowd(l, slog.New(slog.DiscardHandler))
+		accepted := make(chan error, 1)
+		go func() {
+			_, err := c.Accept()
+			accepted <- err
+		}()
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := <-accepted; !errors.Is(err, net.ErrClosed) {
+			t.Errorf("accepted with %v, want the end", err)
+		}
 	}
 }

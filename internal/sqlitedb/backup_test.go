@@ -189,6 +189,8 @@ func TestRestoreRefuses(t *testing.T) {
 		}
 		if err := restore(bad, true); err == nil {
 			t.Errorf("%s was restored", name)
+		} else if !strings.Contains(err.Error(), "nothing was replaced") || strings.Contains(err.Error(), "begin anew") {
+			t.Errorf("%s: the error gives the advice of a damaged store: %v", name, err)
 		}
 	}
 	if err := os.WriteFile(to+"-wal", []byte("x"), 0o600); err != nil {

@@ -68,8 +68,11 @@ func Restore(ctx context.Context, from, dir string, force bool, progress Progres
 		return err
 	}
 	c, err := inspectFile(ctx, part, fullCheck)
-	if err := verdict(ctx, c, err); err != nil {
-		return fmt.Errorf("check %s: %w", from, err)
+	if err := verdict(ctx, c, err); errors.Is(err, ErrDamaged) {
+		// Not wrapped: its advice, to move the store away, is for a damaged store.
+		return fmt.Errorf("%s is damaged, or no backup: nothing was replaced, restore another one", from)
+	} else if err != nil {
+		return fmt.Errorf("check %s: nothing was replaced: %w", from, err)
 	}
 	if err := skipIDs(part); err != nil {
 		return err

@@ -131,7 +131,7 @@ func testAlarm(t *testing.T, broker *testenv.RabbitMQ, b *Broker) {
 	o := b.opts
 	o.PublishTimeout = 200 * time.Millisecond
 	hasty := open(t, o)
-	publish(t, hasty, queuetest.Batch(1, queuetest.GroupB, true, 1), queuetest.Batch(2, queuetest.GroupB, true, 1))
+	publish(t, b, queuetest.Batch(1, queuetest.GroupB, true, 1), queuetest.Batch(2, queuetest.GroupB, true, 1))
 	leases, err := hasty.Receive(patience(t), queuetest.GroupB, 1)
 	if err != nil {
 		t.Fatal(err)
@@ -177,7 +177,9 @@ func testAlarm(t *testing.T, broker *testenv.RabbitMQ, b *Broker) {
 	if err := hasty.Ready(patience(t)); err != nil {
 		t.Fatal(err)
 	}
-	publish(t, hasty, queuetest.Batch(4, queuetest.GroupB, true, 1))
+	eventually(t, "a batch is confirmed within the short time for it", func() bool {
+		return hasty.Publish(patience(t), []*queue.Batch{queuetest.Batch(4, queuetest.GroupB, true, 1)}) == nil
+	})
 	for {
 		leases, err := hasty.Receive(patience(t), queuetest.GroupB, 10)
 		if err != nil {

@@ -124,7 +124,9 @@ func TestFault_06_BrokerBlackHoled(t *testing.T) {
 	if err := b.Ready(patience(t)); err != nil {
 		t.Fatal(err)
 	}
-	publish(t, b, queuetest.Batch(2, queuetest.GroupA, true, 1))
+	eventually(t, "the batch is confirmed within the short time for it", func() bool {
+		return b.Publish(t.Context(), []*queue.Batch{queuetest.Batch(2, queuetest.GroupA, true, 1)}) == nil
+	})
 	for receive(t, b).ID != 2 { // 1 may have got through or not
 	}
 }
@@ -155,7 +157,8 @@ func TestNewbornQueuesAreNotTrusted(t *testing.T) {
 	if err := created.Ready(soon); !errors.Is(err, queue.ErrUnavailable) {
 		t.Errorf("ready with newborn queues: got %v", err)
 	}
-	// A process that finds the queues there needn't wait.
+	// A process that finds the queues there needn't wait. A slow disk may.
+	o.PublishTimeout = queuetest.Patience
 	if err := open(t, o).Publish(patience(t), batch); err != nil {
 		t.Error(err)
 	}
