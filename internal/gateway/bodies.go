@@ -19,13 +19,17 @@ const (
 	// largeBody takes long to be understood, and many times its size: few are at once.
 	largeBody = 256 << 10
 	maxLarge  = 2
+	// maxMiddling bounds those between the two: of every connection's at once they would
+	// take gigabytes.
+	maxMiddling = 8
 )
 
 // bodies bounds the memory of the bodies that are read, whoever sends them and however
 // slowly: when there is no more room for one, the one that comes slowest gives up its
 // own. A client that sends half a body and waits is in nobody's way.
 type bodies struct {
-	turns chan struct{} // a token for each large body that is understood
+	turns    chan struct{} // a token for each large body that is understood
+	middling chan struct{} // and for each between small and large
 
 	mu    sync.Mutex
 	room  int // bytes
@@ -34,7 +38,9 @@ type bodies struct {
 }
 
 func newBodies() *bodies {
-	return &bodies{turns: make(chan struct{}, maxLarge), room: bodyRoom, large: make(map[*incoming]struct{})}
+	return &bodies{
+		turns: make(chan struct{}, maxLarge), middling: make(chan struct{}, maxMiddling), room: bodyRoom, large: make(map[*incoming]struct{}),
+	}
 }
 
 // errSlow and errNoRoom are that a body can't be read now.
@@ -49,7 +55,7 @@ type incoming struct {
 	of            *bodies
 	content       []byte
 	whole         bool
-	turn          bool
+	turn          chan struct{} // that it has a token in; nil for none
 
 	// These are the bodies', under their lock.
 	taken int // of the room
@@ -75,8 +81,8 @@ func withBody(r *http.Request, body io.ReadCloser) *http.Request {
 }
 
 func (in *incoming) leave() {
-	if in.turn {
-		<-in.of.turns
+	if in.turn != nil {
+		<-in.turn
 	}
 	in.of.mu.Lock()
 	defer in.of.mu.Unlock()
@@ -93,8 +99,8 @@ func (in *incoming) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// all reads the body, of at most limit bytes. A large one waits for its turn to be
-// understood, within the patience.
+// all reads the body, of at most limit bytes. One that isn't small waits for its turn
+// to be understood, within the patience.
 func (in *incoming) all(w http.ResponseWriter, r *http.Request, limit int64, patience time.Duration) ([]byte, error) {
 	if in.whole {
 		return in.content, nil
@@ -111,14 +117,18 @@ func (in *incoming) all(w http.ResponseWriter, r *http.Request, limit int64, pat
 		return nil, err
 	}
 	in.whole = true
-	if len(in.content) < largeBody {
+	turns := in.of.turns
+	switch {
+	case len(in.content) < smallBody:
 		return in.content, nil
+	case len(in.content) < largeBody:
+		turns = in.of.middling
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), patience)
 	defer cancel()
 	select {
-	case in.of.turns <- struct{}{}:
-		in.turn = true
+	case turns <- struct{}{}:
+		in.turn = turns
 		return in.content, nil
 	case <-ctx.Done():
 		return nil, errNoRoom

@@ -103,3 +103,23 @@ func TestLargeBodiesTakeTurns(t *testing.T) {
 		t.Errorf("%d turns are taken, a request's own among them", n)
 	}
 }
+
+// TestMiddlingBodiesTakeTurns: of all connections at once, each below what is large,
+// they would take gigabytes to be understood.
+func TestMiddlingBodiesTakeTurns(t *testing.T) {
+	f := start(t, func(f *fixture) { f.opt.OfferTimeout = 50 * time.Millisecond })
+	turns := f.handler.gateway.bodies.middling
+	for range maxMiddling {
+		turns <- struct{}{}
+	}
+	middling := notice + strings.Repeat(" ", largeBody-len(notice)-1)
+	if a := f.post("/v1/alerts", middling); a.status != 503 || a.header.Get("Retry-After") == "" {
+		t.Errorf("without a turn: %d %s", a.status, a.body)
+	}
+	f.post("/v1/alerts", notice+strings.Repeat(" ", smallBody-len(notice)-1)).want(202)
+	<-turns
+	f.post("/v1/alerts", middling).want(202)
+	if n := len(turns); n != maxMiddling-1 || len(f.handler.gateway.bodies.turns) != 0 {
+		t.Errorf("%d turns are taken, a request's own among them", n)
+	}
+}

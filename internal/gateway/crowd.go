@@ -99,7 +99,7 @@ func (c *Crowd) Close() error {
 	c.stop.Do(func() {
 		err = c.inner.Close()
 		close(c.closing)
-		c.start.Do(func() {}) // an Accept that begins now starts nobody who isn't waited for
+		c.start.Do(func() {}) // a first Accept that is just coming takes nobody any more
 		c.taking.Wait()
 		c.mu.Lock()
 		defer c.mu.Unlock()

@@ -21,6 +21,17 @@ const SourceAlerts = "alerts"
 // maxPages is how many pages one notification may concern: each is a case of its own.
 const maxPages = 100
 
+const (
+	// maxAlerts is how many alerts one notification may have. Of those that Alertmanager
+	// sends a tenth as many are in the bytes that there may be.
+	maxAlerts = 100_000
+	// leastAlert is less than the bytes of any alert, for its status and start. "{}" in
+	// the place of one takes a hundred times its bytes in memory.
+	leastAlert = 50
+	// fewBytes is what may have so many of them all the same.
+	fewBytes = 64 << 10
+)
+
 // The versions of the body.
 const (
 	ofAlertmanager = "4"
@@ -78,9 +89,70 @@ type alert struct {
 	Status      string            `json:"status"`
 	Labels      map[string]string `json:"labels"`
 	Annotations map[string]string `json:"annotations"`
-	StartsAt    time.Time         `json:"startsAt"`
-	EndsAt      time.Time         `json:"endsAt"` // zero while it fires
+	StartsAt    stamp             `json:"startsAt"`
+	EndsAt      stamp             `json:"endsAt"` // zero while it fires
 	Fingerprint string            `json:"fingerprint"`
+}
+
+// stamp is a time, or that what was sent as one is none: package encoding/json doesn't
+// say of which field that is.
+type stamp struct {
+	time.Time
+	odd bool
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (s *stamp) UnmarshalJSON(b []byte) error {
+	s.odd = s.Time.UnmarshalJSON(b) != nil
+	return nil
+}
+
+// entries is how many a list has, one at least, which is not read for it.
+type entries int
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (n *entries) UnmarshalJSON(list []byte) error {
+	depth, count := 0, 1
+	for i := 0; i < len(list); i++ {
+		switch list[i] {
+		case '"':
+			for i++; list[i] != '"'; i++ {
+				if list[i] == '\\' {
+					i++
+				}
+			}
+		case '[', '{':
+			depth++
+		case ']', '}':
+			depth--
+		case ',':
+			if depth == 1 {
+				count++
+			}
+		}
+	}
+	*n = max(*n, entries(count))
+	return nil
+}
+
+// checkCount refuses a body, which is JSON, before it is read if it has more alerts
+// than there may be, or such as can be none.
+func checkCount(body []byte) error {
+	if len(body) < fewBytes {
+		return nil
+	}
+	var n struct {
+		Alerts entries `json:"alerts"`
+	}
+	switch err := json.Unmarshal(body, &n); {
+	case err != nil:
+		return unreadable(err)
+	case n.Alerts > maxAlerts:
+		return &incident.Invalid{Field: "alerts", Reason: fmt.Sprintf("must have at most %d alerts; set max_alerts", maxAlerts)}
+	case int(n.Alerts)*leastAlert > len(body):
+		return &incident.Invalid{Field: "alerts", Reason: "must have alerts alone, each with status and startsAt"}
+	}
+	return nil
 }
 
 // Reports reads a notification: one report for each page that its alerts concern.
@@ -89,6 +161,9 @@ type alert struct {
 // it refuses is an [*incident.Invalid].
 func (a *Alertmanager) Reports(body []byte) ([]*lifecycle.Report, error) {
 	if err := incident.CheckJSON(body, "body"); err != nil {
+		return nil, err
+	}
+	if err := checkCount(body); err != nil {
 		return nil, err
 	}
 	var n notification
@@ -144,7 +219,7 @@ func merged(reports []*lifecycle.Report) []*lifecycle.Report {
 func (a *Alertmanager) signal(n *notification, from *alert) lifecycle.Signal {
 	s := lifecycle.Signal{
 		Key: keyOf(from), Firing: from.Status == "firing", Mark: lifecycle.Mark(strings.ToLower(n.label(from, a.m.Visibility))),
-		StartedAt: from.StartsAt, EndedAt: from.EndsAt, Impact: a.m.Otherwise,
+		StartedAt: from.StartsAt.Time, EndedAt: from.EndsAt.Time, Impact: a.m.Otherwise,
 	}
 	if impact, ok := a.m.Impact[strings.ToLower(n.label(from, a.m.Severity))]; ok {
 		s.Impact = impact
@@ -163,7 +238,7 @@ func (a *Alertmanager) signal(n *notification, from *alert) lifecycle.Signal {
 	if a.texts.title != nil || a.texts.message != nil {
 		of := &AlertText{
 			Status: from.Status, Labels: from.Labels, Annotations: from.Annotations, GroupLabels: n.GroupLabels,
-			CommonLabels: n.CommonLabels, CommonAnnotations: n.CommonAnnotations, StartsAt: from.StartsAt, EndsAt: from.EndsAt,
+			CommonLabels: n.CommonLabels, CommonAnnotations: n.CommonAnnotations, StartsAt: from.StartsAt.Time, EndsAt: from.EndsAt.Time,
 		}
 		s.Title, s.Message = run(a.texts.title, of), run(a.texts.message, of)
 	}
@@ -211,6 +286,14 @@ func (n *notification) check() error {
 		a := &n.Alerts[i]
 		if a.Status != "firing" && a.Status != "resolved" {
 			return &incident.Invalid{Field: fmt.Sprintf("alerts[%d].status", i), Reason: "must be firing or resolved"}
+		}
+		for _, at := range []struct {
+			field string
+			stamp
+		}{{"startsAt", a.StartsAt}, {"endsAt", a.EndsAt}} {
+			if at.odd {
+				return &incident.Invalid{Field: fmt.Sprintf("alerts[%d].%s", i, at.field), Reason: "must be an RFC 3339 time, such as 2026-11-21T05:00:00Z"}
+			}
 		}
 		if a.StartsAt.IsZero() {
 			return &incident.Invalid{Field: fmt.Sprintf("alerts[%d].startsAt", i), Reason: "is required"}

@@ -182,7 +182,10 @@ func TestRefusedAlerts(t *testing.T) {
 		{`{"version":"4","groupKey":"k","commonLabels":{"a":{}},"alerts":[]}`, "commonLabels"},
 		{`{"version":"4","groupKey":"k","alerts":[{"status":"on"}]}`, "alerts[0].status"},
 		{`{"version":"4","groupKey":"k","alerts":[{"status":"firing"}]}`, "alerts[0].startsAt"},
-		{`{"version":"4","groupKey":"k","alerts":[{"status":"firing","startsAt":"hush"}]}`, "alerts"},
+		{`{"version":"4","groupKey":"k","alerts":[{"status":"firing","startsAt":"hush"}]}`, "alerts[0].startsAt"},
+		{`{"version":"4","groupKey":"k","alerts":[{"status":"firing","startsAt":1763700000}]}`, "alerts[0].startsAt"},
+		{`{"version":"4","groupKey":"k","alerts":[{"status":"firing","startsAt":"2026-11-21T05:00:00Z"},
+			{"status":"resolved","startsAt":"2026-11-21T05:00:00Z","endsAt":"2026-11-21T25:00:00Z"}]}`, "alerts[1].endsAt"},
 		{`{"version":"4","groupKey":"k","alerts":[{"status":"firing","startsAt":"2026-11-21T05:00:00Z","labels":{"page":"a b"}}]}`, "alerts.labels.page"},
 		{`{"version":"4","groupKey":"k","alerts":[{"status":"firing","startsAt":"2026-11-21T05:00:00Z","labels":{"component":"a\nb"}}]}`, "alerts.labels.component"},
 		{`{"version":"4","groupKey":"k","alerts":[{"status":"firing","startsAt":"2026-11-21T05:00:00Z","labels":{"tocsin":"hush"}}]}`, "alerts.labels.tocsin"},
@@ -193,6 +196,36 @@ func TestRefusedAlerts(t *testing.T) {
 		invalid, ok := errors.AsType[*incident.Invalid](err)
 		if !ok || invalid.Field != tc.field || invalid.Reason == "" || strings.Contains(err.Error(), "hush") {
 			t.Errorf("%.100s: %v, %v", tc.body, reports, err)
+		}
+	}
+}
+
+// TestTooManyAlertsAreNotRead: what stands in the place of millions of alerts would take
+// more than a gigabyte to be read.
+func TestTooManyAlertsAreNotRead(t *testing.T) {
+	const alert = `{"status":"firing","startsAt":"2026-11-21T05:00:00Z","labels":{"a":"],[\\\","}}`
+	body := func(name string, entries int, entry string) []byte {
+		return []byte(`{"version":"4","groupKey":"k","` + name + `":[` + strings.Repeat(entry+",", entries-1) + entry + `],"receiver":",,"}`)
+	}
+	if err := checkCount(body("alerts", maxAlerts, alert)); err != nil {
+		t.Errorf("as many as there may be: %v", err)
+	}
+	for _, tc := range []struct {
+		body          []byte
+		field, reason string
+	}{
+		{body("alerts", maxAlerts+1, alert), "alerts", "at most 100000"},
+		{body("alerts", maxAlerts+1, "{}"), "alerts", "at most 100000"},
+		{body("alerts", 30_000, "{}"), "alerts", "alerts alone"},
+		{body("alerts", 30_000, "null"), "alerts", "alerts alone"},
+		{body("ALERTS", 30_000, "{}"), "alerts", "alerts alone"},
+		{body(`\u0061lerts`, 30_000, "{}"), "alerts", "alerts alone"},
+		{body("alerts", 10_000, "{}"), "alerts[0].status", "firing or resolved"},
+		{body("others", 30_000, "{}"), "alerts", "at least one"},
+	} {
+		_, err := reader(t, nil).Reports(tc.body)
+		if invalid, ok := errors.AsType[*incident.Invalid](err); !ok || invalid.Field != tc.field || !strings.Contains(invalid.Reason, tc.reason) {
+			t.Errorf("%.60s, %d bytes: %v", tc.body, len(tc.body), err)
 		}
 	}
 }

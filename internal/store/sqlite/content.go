@@ -16,10 +16,12 @@ const timelineLimit = 50
 const timeline = `SELECT sequence, event, updated_at, accepted_at, expires_at FROM updates
 	WHERE incident = ?1 AND sequence <= ?2 AND (private = 0 OR sequence = ?2
 		OR (SELECT private FROM updates WHERE incident = ?1 AND sequence = ?2) = 1)
+	AND test = (SELECT test FROM updates WHERE incident = ?1 AND sequence = ?2)
 	ORDER BY sequence DESC LIMIT ?3`
 
 // Content implements dispatcher.Ledger. The timeline of a public update leaves out
-// private ones, for its rendering is shown to everyone.
+// private ones, for its rendering is shown to everyone; that of a real one leaves out
+// tests, and the other way round, for whoever hears of the one never hears of the other.
 func (s *Store) Content(ctx context.Context, id int64, sequence int) (*channels.Update, error) {
 	var u *channels.Update
 	err := s.read(ctx, func(tx *sqlitedb.Tx) error {

@@ -76,7 +76,8 @@ func TestQueryPlans(t *testing.T) {
 			"SEARCH taken USING PRIMARY KEY (at=? AND source=? AND print=?)", "LIST SUBQUERY 2", "SEARCH taken USING PRIMARY KEY (at<?)"}},
 		{"timeline", timeline, 3, []string{
 			"SEARCH updates USING INDEX updates_sequence (incident=? AND sequence<?)",
-			"SCALAR SUBQUERY 1", "SEARCH updates USING INDEX updates_sequence (incident=? AND sequence=?)"}},
+			"SCALAR SUBQUERY 1", "SEARCH updates USING INDEX updates_sequence (incident=? AND sequence=?)",
+			"SCALAR SUBQUERY 2", "SEARCH updates USING INDEX updates_sequence (incident=? AND sequence=?)"}},
 		{"target by external id", selectTarget + targetByExternal, 2, []string{"SEARCH targets USING INDEX targets_external (page=? AND external_id=?)"}},
 		{"inline target", selectTarget + targetInline, 3, []string{"SEARCH targets USING INDEX targets_inline (incident=? AND channel=? AND address=?)"}},
 		{"listed targets", selectTarget + targetsListed, 2, []string{"SEARCH targets USING INTEGER PRIMARY KEY (rowid>?)"}},

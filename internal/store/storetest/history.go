@@ -14,6 +14,7 @@ import (
 var historyTests = []test{
 	{"an update's content is what the event said, with its timeline", testContent},
 	{"a public update doesn't show private ones", testContentPrivate},
+	{"a real update doesn't show tests, nor a test real ones", testContentOfTests},
 	{"incidents are listed newest first", testIncidents},
 	{"an incident shows its updates and their progress", testIncident},
 	{"deliveries are found by target, outcome and sequence", testDeliveries},
@@ -69,6 +70,21 @@ func testContentPrivate(k *kit) {
 	private, err := k.Content(k.ctx, p.Incident, 2)
 	k.must(err)
 	equal(k, "a private update's timeline", len(private.Timeline), 2)
+}
+
+func testContentOfTests(k *kit) {
+	second, fourth := event(2), event(4)
+	second.Test, fourth.Test = true, true
+	p := k.accept(event(1), second, event(3), fourth)[0]
+	for sequence, want := range map[int]string{1: "[1]", 2: "[2]", 3: "[3 1]", 4: "[4 2]"} {
+		u, err := k.Content(k.ctx, p.Incident, sequence)
+		k.must(err)
+		var shown []int
+		for _, e := range u.Timeline {
+			shown = append(shown, e.Sequence)
+		}
+		equal(k, fmt.Sprint("the timeline of update ", sequence), fmt.Sprint(shown), want)
+	}
 }
 
 func testIncidents(k *kit) {
