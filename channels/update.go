@@ -52,8 +52,8 @@ type TimelineEntry struct {
 }
 
 const (
-	// MaxRecent is how many entries [Update.Recent] returns at most.
-	MaxRecent = 100
+	// MaxRecent is how many entries a timeline has at most.
+	MaxRecent = 50
 	// MaxRecentText is how long their messages are together, in bytes.
 	MaxRecentText = 256 << 10
 )

@@ -44,8 +44,8 @@ type Target struct {
 	// Secrets sign what is sent (Standard Webhooks): "whsec_" and the base64 of 24
 	// to 64 bytes. They are read from JSON and never written to it [5].
 	Secrets []string `json:"-"`
-	// Format is the shape of the payload; "tocsin" if absent
-	// [1 to 64 of a-z 0-9 . _ -].
+	// Format is the shape of the payload; "tocsin" if absent. Only mail has others,
+	// the names of its templates [1 to 64 of a-z 0-9 . _ -].
 	Format string `json:"format"`
 }
 
@@ -144,6 +144,9 @@ func (t *Target) normalise() *Invalid {
 	}
 	if t.Format, reason = token(t.Format, false); reason != "" {
 		return &Invalid{"format", reason}
+	}
+	if t.Format != defaultFormat && t.Channel != ChannelSMTP {
+		return &Invalid{"format", fmt.Sprintf("must be %q: only mail has others, by templates", defaultFormat)}
 	}
 	for _, bad := range []*Invalid{
 		oneOf("channel", t.Channel, channels), oneOf("min_impact", t.MinImpact, impacts),

@@ -106,6 +106,7 @@ func TestDecodeTargetRefuses(t *testing.T) {
 		"locale digits":       {`{` + base + `,"locale":"12"}`, "locale"},
 		"locale long":         {`{` + base + `,"locale":"en` + strings.Repeat("-abcdefg", 5) + `"}`, "locale"},
 		"format capitals":     {`{` + base + `,"format":"Slack"}`, "format"},
+		"format of mail":      {`{` + base + `,"format":"slack"}`, "format"},
 		"format path":         {`{` + base + `,"format":"../x"}`, "format"},
 		"every_update":        {`{` + base + `,"every_update":1}`, "every_update"},
 		"secret bare":         {secrets(key, key24), "secrets[1]"},

@@ -92,7 +92,7 @@ func (s *Story) Body(sequence int) []byte {
 }
 
 // maxTimeline is how many updates a webhook body holds.
-const maxTimeline = 100
+const maxTimeline = 50
 
 // ids makes the idempotency keys of one story: of the engine's form, but counted
 // instead of hashed.

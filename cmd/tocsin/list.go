@@ -26,14 +26,14 @@ func printList[T any](w io.Writer, asJSON bool, items iter.Seq2[json.RawMessage,
 		}
 		return out.Flush()
 	}
-	if !asJSON {
-		fmt.Fprintln(table, header)
-	}
 	rows := 0
 	for item, err := range items {
 		if err != nil {
 			_ = flush() // the first error says more
 			return err
+		}
+		if rows == 0 && !asJSON {
+			fmt.Fprintln(table, header)
 		}
 		if err := printItem(out, table, asJSON, item, cells); err != nil {
 			_ = flush()
@@ -44,6 +44,9 @@ func printList[T any](w io.Writer, asJSON bool, items iter.Seq2[json.RawMessage,
 				return err
 			}
 		}
+	}
+	if rows == 0 && !asJSON {
+		fmt.Fprintln(table, header)
 	}
 	return flush()
 }

@@ -210,7 +210,9 @@ func (c *parkedReturnCommand) Run(ctx context.Context, p *program) error {
 		returned++
 		return false, nil
 	})
-	fmt.Fprintf(p.stderr, "%d returned\n", returned)
+	if returned > 0 || err == nil {
+		fmt.Fprintf(p.stderr, "%d returned\n", returned)
+	}
 	if err == nil && len(wanted) > 0 {
 		err = fmt.Errorf("%d of the IDs are not parked (any more)", len(wanted))
 	}

@@ -70,7 +70,7 @@ func TestDeliveries(t *testing.T) {
 	if code != exitDone || strings.Count(stdout, "\n") != 2 || !strings.HasPrefix(stdout, `{"target":"7"`) {
 		t.Errorf("exit code %d\n%s", code, stdout)
 	}
-	if code, _, stderr = tocsin(t, t.Context(), "", nil, "deliveries", "--api", url, "--incident", "x"); code != exitFailed || !strings.Contains(stderr, "nothing by this name") {
+	if code, stdout, stderr = tocsin(t, t.Context(), "", nil, "deliveries", "--api", url, "--incident", "x"); code != exitFailed || stdout != "" || !strings.Contains(stderr, "nothing by this name") {
 		t.Errorf("exit code %d, %s", code, stderr)
 	}
 	if code, _, stderr = tocsin(t, t.Context(), "", nil, "deliveries", "--api", url); code != exitUsage || !strings.Contains(stderr, "--incident") {

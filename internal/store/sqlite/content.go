@@ -10,9 +10,6 @@ import (
 	"github.com/tocsin/tocsin/internal/sqlitedb"
 )
 
-// timelineLimit is how many updates a timeline shows at most, newest first.
-const timelineLimit = 50
-
 const timeline = `SELECT sequence, event, updated_at, accepted_at, expires_at FROM updates
 	WHERE incident = ?1 AND sequence <= ?2 AND (private = 0 OR sequence = ?2
 		OR (SELECT private FROM updates WHERE incident = ?1 AND sequence = ?2) = 1)
@@ -26,7 +23,7 @@ func (s *Store) Content(ctx context.Context, id int64, sequence int) (*channels.
 	var u *channels.Update
 	err := s.read(ctx, func(tx *sqlitedb.Tx) error {
 		u = nil
-		rows := tx.Query(timeline, id, sequence, timelineLimit)
+		rows := tx.Query(timeline, id, sequence, channels.MaxRecent)
 		for rows.Next() {
 			e, err := incident.Decode(rows.Blob(1))
 			if err != nil {
