@@ -27,10 +27,11 @@ const (
 		AND (?5 OR t.components = '' OR EXISTS (SELECT 1 FROM target_components c
 			WHERE c.target = t.id AND +c.component IN (SELECT value FROM json_each(?6))))`
 
-	// subscribed walks the index from the cursor on.
+	// subscribed walks the index from the cursor on. SQLite compiles a statement with
+	// a bare "LIMIT ?" anew each time it is bound, to plan for the number; not with "+".
 	subscribed = `SELECT ` + audientColumns + `, t.stripe, t.id FROM targets t
 		WHERE ` + wanted + ` AND (t.stripe, t.provider, t.id) > (?7, ?8, ?9)
-		ORDER BY t.stripe, t.provider, t.id LIMIT ?10`
+		ORDER BY t.stripe, t.provider, t.id LIMIT +?10`
 
 	// counted goes through the same targets once; grouping them would sort.
 	counted = `SELECT sum(t.channel = 'webhook'), sum(t.channel = 'smtp'), sum(t.channel = 'smpp'),
@@ -40,7 +41,7 @@ const (
 	// hear of everything that they may see.
 	inlined = `SELECT ` + audientColumns + `, t.stripe, t.id FROM targets t
 		WHERE t.state = 0 AND t.incident = ?1 AND t.page = ?2 AND t.test = ?3 AND (t.stripe, t.provider, t.id) > (?4, ?5, ?6)
-		AND t.private >= ?7 ORDER BY t.stripe, t.provider, t.id LIMIT ?8`
+		AND t.private >= ?7 ORDER BY t.stripe, t.provider, t.id LIMIT +?8`
 
 	// unsettled are the earlier updates of an incident that may have open rows. One
 	// that is open is in a batch, or waits. What expired with its update is closed.

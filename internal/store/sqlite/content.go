@@ -14,7 +14,7 @@ const timeline = `SELECT sequence, event, updated_at, accepted_at, expires_at FR
 	WHERE incident = ?1 AND sequence <= ?2 AND (private = 0 OR sequence = ?2
 		OR (SELECT private FROM updates WHERE incident = ?1 AND sequence = ?2) = 1)
 	AND test = (SELECT test FROM updates WHERE incident = ?1 AND sequence = ?2)
-	ORDER BY sequence DESC LIMIT ?3`
+	ORDER BY sequence DESC LIMIT +?3`
 
 // Content implements dispatcher.Ledger. The timeline of a public update leaves out
 // private ones, for its rendering is shown to everyone; that of a real one leaves out
