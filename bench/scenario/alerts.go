@@ -78,6 +78,8 @@ func alertsBody(n int) ([]byte, error) {
 		Annotations map[string]string `json:"annotations"`
 		StartsAt    string            `json:"startsAt"`
 		EndsAt      string            `json:"endsAt"`
+		Generator   string            `json:"generatorURL"`
+		Fingerprint string            `json:"fingerprint"`
 	}
 	alerts := make([]alert, alertsOfGroup)
 	for i := range alerts {
@@ -86,6 +88,8 @@ func alertsBody(n int) ([]byte, error) {
 			Labels: map[string]string{"alertname": "HighErrorRate", "severity": "critical", "component": fmt.Sprintf("service-%d", i),
 				"instance": fmt.Sprintf("10.0.0.%d:9100", i), "job": "api", "cluster": "eu-1"},
 			Annotations: map[string]string{"summary": "Requests fail", "description": "More than 5 % of the requests end in an error."},
+			Generator:   fmt.Sprintf("http://prometheus:9090/graph?g0.expr=errors%%7Binstance%%3D%%2210.0.0.%d%%3A9100%%22%%7D&g0.tab=1", i),
+			Fingerprint: fmt.Sprintf("%016x", 0x9e3779b97f4a7c15*uint64(i+1)),
 		}
 		if i < ended {
 			a.Status, a.EndsAt = "resolved", "2026-01-02T03:14:05Z"
