@@ -304,6 +304,8 @@ type smscAnswer struct {
 // empty sends what is in the buffer, and then writes the receipts of those that it
 // answers: had the connection ended before, nobody could have had an answer.
 func (l *smscLink) empty() {
+	l.smsc.turn.RLock()
+	defer l.smsc.turn.RUnlock()
 	err := l.out.Flush() // an error ends the reader soon
 	for _, a := range l.answered {
 		status := a.message.status
