@@ -104,6 +104,7 @@ func (l *smscLink) handle(id pdu.ID, status pdu.Status, sequence uint32, body []
 	case pdu.EnquireLinkID:
 		l.respond(pdu.EnquireLinkRespID, 0, sequence, nil)
 	case pdu.UnbindID:
+		l.smsc.ended(l) // first: whoever has the response finds no bind
 		l.respond(pdu.UnbindRespID, 0, sequence, nil)
 		return false
 	case pdu.SubmitSMID:
