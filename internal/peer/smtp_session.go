@@ -151,8 +151,8 @@ func (s *smtpSession) data() bool {
 		receipt.Status = code
 	}
 	s.line = s.peer.record(receipt, s.line)
-	s.peer.turn.RUnlock()
 	s.peer.open.Add(-1)
+	s.peer.turn.RUnlock()
 	return receipt.Status != 0
 }
 

@@ -81,8 +81,8 @@ func (w *Webhook) serve(c net.Conn, host int) {
 			}
 		}
 		line = w.record(receipt, line)
-		w.turn.RUnlock()
 		w.open.Add(-1)
+		w.turn.RUnlock()
 		if receipt.Status == 0 || request.close {
 			return
 		}
