@@ -47,8 +47,8 @@ func underAlarm(t *testing.T, begin, end []string) {
 
 // besiege offers 500 large events from 20 sides to an intake that takes none. Each is
 // refused, and the engine keeps nothing of them: its memory grows by less than their
-// 100 MB, however many of the 20 it has to read at once. They are for nobody: what the broker was given without a word of its own it may
-// have in the end.
+// 100 MB, however many of the 20 it has to read at once. They are for nobody: what the
+// broker was given without a word of its own it may have in the end.
 func (tr *trial) besiege() {
 	tr.t.Helper()
 	const sides, each, most = 20, 25, 80.0
