@@ -295,8 +295,8 @@ func (s *session) answer(h pdu.Header, body []byte) {
 	if h.Status == 0 {
 		a.id = messageID(body)
 	}
+	<-s.slots // first: whoever has the answer finds nothing in flight
 	who.answers <- a
-	<-s.slots
 }
 
 // unboundByPeer answers an unbind and reads on for a while: responses may still be

@@ -50,12 +50,7 @@ func startCallersEngine(t *testing.T, folder, scheme, yaml string, environ []str
 	if err := os.WriteFile("tocsin.yaml", []byte(yaml), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := listener.Addr().String()
-	listener.Close()
+	address := freeAddr(t)
 	cfg, err := config.Load("tocsin.yaml", environ, config.Setting{Flag: "--listen", Key: "listen", Value: address},
 		config.Setting{Flag: "--data", Key: "data", Value: t.TempDir()})
 	if err != nil {

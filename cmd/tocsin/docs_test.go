@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -112,12 +111,7 @@ func startDocsEngine(t *testing.T, reachable string, more ...string) *docsEngine
 	if err := os.Symlink(self, filepath.Join(e.folder, "bin", "tocsin")); err != nil {
 		t.Fatal(err)
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := listener.Addr().String()
-	listener.Close()
+	address := freeAddr(t)
 	e.api = "http://" + address
 
 	rules := "{deny: [0.0.0.0/0, \"::/0\"]}"

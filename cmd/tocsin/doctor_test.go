@@ -75,12 +75,8 @@ func writeConfig(t *testing.T, format string, args ...any) (file string) {
 // freePort is one that nothing listens on, for the moment.
 func freePort(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return strconv.Itoa(l.Addr().(*net.TCPAddr).Port)
+	_, port, _ := net.SplitHostPort(freeAddr(t))
+	return port
 }
 
 // TestDoctorWithEverythingThere has a real broker, and peers that would tell of

@@ -22,11 +22,16 @@ func TestFault_22_PortsExhausted(t *testing.T) {
 	}
 	told := make(map[string]int)
 	var mu sync.Mutex
+	short := make(chan struct{}) // the engine has found no port
 	host := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		mu.Lock()
 		told[r.URL.Path]++
 		mu.Unlock()
-		time.Sleep(100 * time.Millisecond) // slow, so that each request holds its port for a while
+		select { // until then each request holds its port, however slowly they come
+		case <-short:
+		case <-r.Context().Done():
+		}
+		time.Sleep(100 * time.Millisecond) // and for a while more
 	}))
 	t.Cleanup(host.Close)
 	tr := beginWith(t, "sqlite", "", time.Hour, 10, func(e *engine) {
@@ -43,6 +48,10 @@ func TestFault_22_PortsExhausted(t *testing.T) {
 	if err := <-tr.publishNext(); err != nil {
 		t.Fatal(err)
 	}
+	eventually(t, "a port is wanted", 20*time.Millisecond, func(context.Context) (bool, error) {
+		return strings.Contains(tr.engine.logged(), "no local port is left"), nil
+	})
+	close(short)
 	incident := tr.updates[0].incident
 	eventually(t, "everybody is told", 200*time.Millisecond, func(ctx context.Context) (bool, error) {
 		updates, err := tr.api.incident(ctx, incident)

@@ -17,19 +17,31 @@ type book struct {
 	open     atomic.Int64  // requests read and not recorded yet
 	refused  atomic.Int64  // connections that were reset
 	failures failures
+	// turn is shared by those who answer, from before an answer leaves until its
+	// receipt is written.
+	turn sync.RWMutex
 }
 
 // Open returns how many requests were read and have no receipt yet: held, silent
 // or being answered now.
 func (b *book) Open() int { return int(b.open.Load()) }
 
-// Receipts returns all receipts so far, in the order in which they ended.
+// Receipts returns all receipts so far, in the order in which they ended: one of each
+// request whose answer anybody has had.
 func (b *book) Receipts() []Receipt {
 	var receipts []Receipt
-	if err := ReadReceipts(b.log.section(0), func(r Receipt) { receipts = append(receipts, r) }); err != nil {
+	if err := ReadReceipts(b.section(0), func(r Receipt) { receipts = append(receipts, r) }); err != nil {
 		panic("peer: a receipt of our own can't be read: " + err.Error())
 	}
 	return receipts
+}
+
+// section returns the lines of the log from an offset on, with those of all answers
+// that have left.
+func (b *book) section(from int64) *io.SectionReader {
+	b.turn.Lock()
+	defer b.turn.Unlock()
+	return b.log.section(from)
 }
 
 // record writes a receipt, or has it taken. buffer is used for the line and returned.
@@ -50,13 +62,14 @@ func (b *book) record(r Receipt, buffer []byte) []byte {
 func (b *book) Report() *Report {
 	var judge Judge
 	latencies := NewDistribution()
+	open := b.Open() // before: with 0, none of an earlier request is missing
 	for _, r := range b.Receipts() {
 		judge.Receive(r)
 		if r.Status != 0 {
 			latencies.Add(r.AnsweredAt.Sub(r.ReceivedAt))
 		}
 	}
-	return &Report{Verdict: judge.Verdict(), Pending: b.Open(), Refused: int(b.refused.Load()),
+	return &Report{Verdict: judge.Verdict(), Pending: open, Refused: int(b.refused.Load()),
 		Invalid: b.failures.copy(), Latencies: latencies.Latencies()}
 }
 
@@ -90,7 +103,7 @@ func (b *book) control(report func() any) *http.ServeMux {
 				return
 			}
 		}
-		lines := b.log.section(from)
+		lines := b.section(from)
 		rw.Header().Set("Content-Type", "text/tab-separated-values; charset=utf-8")
 		rw.Header().Set(NextHeader, strconv.FormatInt(from+lines.Size(), 10))
 		rw.Header().Set(OpenHeader, strconv.Itoa(open))

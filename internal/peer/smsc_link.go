@@ -104,6 +104,7 @@ func (l *smscLink) handle(id pdu.ID, status pdu.Status, sequence uint32, body []
 	case pdu.EnquireLinkID:
 		l.respond(pdu.EnquireLinkRespID, 0, sequence, nil)
 	case pdu.UnbindID:
+		l.smsc.ended(l) // first: whoever has the response finds no bind
 		l.respond(pdu.UnbindRespID, 0, sequence, nil)
 		return false
 	case pdu.SubmitSMID:
@@ -304,6 +305,8 @@ type smscAnswer struct {
 // empty sends what is in the buffer, and then writes the receipts of those that it
 // answers: had the connection ended before, nobody could have had an answer.
 func (l *smscLink) empty() {
+	l.smsc.turn.RLock()
+	defer l.smsc.turn.RUnlock()
 	err := l.out.Flush() // an error ends the reader soon
 	for _, a := range l.answered {
 		status := a.message.status

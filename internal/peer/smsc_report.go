@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
-	"slices"
 	"strconv"
 	"time"
 
@@ -158,27 +156,8 @@ type SMSCReport struct {
 	} `json:"delivery_reports"`
 }
 
-// Receipts returns all receipts so far, in the order in which they ended: one of each
-// message whose response anybody has had.
-func (s *SMSC) Receipts() []Receipt {
-	s.catchUp()
-	return s.book.Receipts()
-}
-
-// catchUp has responses that have left given their receipts: a link writes them in the
-// turn in which it sends.
-func (s *SMSC) catchUp() {
-	s.mu.Lock()
-	links := slices.Collect(maps.Keys(s.links))
-	s.mu.Unlock()
-	for _, l := range links {
-		l.flush()
-	}
-}
-
 // Report judges the receipts so far. It reads all of them.
 func (s *SMSC) Report() *SMSCReport {
-	s.catchUp()
 	report := &SMSCReport{Binds: s.Binds(), Report: s.book.Report()}
 	report.Reports.Sent = int(s.reports.sent.Load())
 	report.Reports.Acknowledged = int(s.reports.acked.Load())

@@ -11,7 +11,6 @@ import (
 	"net/http/httptest"
 	"runtime"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -177,56 +176,6 @@ func TestSMSCCutBeforeItsResponse(t *testing.T) {
 
 // All parts make one receipt; a retry is the same delivery only under the same
 // reference; what ends half-way was not answered.
-// lateConn is slow to say that what it was given has left.
-type lateConn struct {
-	net.Conn
-	late     atomic.Bool
-	released chan struct{}
-}
-
-func (c *lateConn) Write(p []byte) (int, error) {
-	late := c.late.Load()
-	n, err := c.Conn.Write(p)
-	if late {
-		<-c.released
-	}
-	return n, err
-}
-
-// Whoever has had the response to a message finds its receipt.
-func TestSMSCHasReceiptsOfWhatItAnswered(t *testing.T) {
-	s := startSMSC(t, SMSCOptions{Quiet: true})
-	client, server := net.Pipe()
-	conn := &lateConn{Conn: server, released: make(chan struct{})}
-	l := newSMSCLink(s, conn)
-	s.mu.Lock()
-	s.links[l] = struct{}{}
-	s.mu.Unlock()
-	s.handlers.Go(l.serve)
-	t.Cleanup(func() { client.Close() })
-	e := &esme{t: t, Conn: client}
-	if status := e.bind("tocsin", "secret"); status != 0 {
-		t.Fatalf("bind: %v", status)
-	}
-	conn.late.Store(true)
-	e.submitTo(1, shortText(1), 0)
-	if status := e.status(); status != 0 {
-		t.Fatalf("submit: %v", status)
-	}
-	got := make(chan int, 1)
-	go func() { got <- len(s.Receipts()) }()
-	select {
-	case n := <-got:
-		t.Errorf("%d receipts before the answer was noted", n)
-		got <- n
-	case <-time.After(20 * time.Millisecond):
-	}
-	close(conn.released)
-	if n := <-got; n != 1 {
-		t.Errorf("%d receipts of a message that was answered", n)
-	}
-}
-
 func TestSMSCPutsMessagesTogether(t *testing.T) {
 	s := startSMSC(t, SMSCOptions{Quiet: true, Script: scripted(map[int]Behaviour{2: {Kind: Throttled, Times: 1}, 3: {Kind: Silent}})})
 	e := bindSMSC(t, s)

@@ -143,10 +143,17 @@ func (s *smtpSession) data() bool {
 		s.peer.open.Add(-1)
 		return s.say("554 5.6.0 not a message that can be read")
 	}
-	goOn := s.answer(&receipt)
+	code := s.code(receipt)
+	s.peer.turn.RLock()
+	// Before the write: whoever has the answer can't be earlier than this.
+	receipt.AnsweredAt = time.Now()
+	if code != 0 && s.say(map[int]string{250: "250 2.0.0 Ok: queued", 450: "450 4.7.1 later, please", 451: "451 4.3.0 out of tea"}[code]) {
+		receipt.Status = code
+	}
 	s.line = s.peer.record(receipt, s.line)
 	s.peer.open.Add(-1)
-	return goOn
+	s.peer.turn.RUnlock()
+	return receipt.Status != 0
 }
 
 // read takes a message up to its line of one dot, without the dots that were added.
@@ -173,26 +180,14 @@ func (s *smtpSession) read() error {
 	}
 }
 
-// answer does what the target's behaviour says, completes the receipt and reports
-// whether the session goes on.
-func (s *smtpSession) answer(r *Receipt) bool {
+// code waits as the target's behaviour says and returns what to answer, 0 for nothing.
+func (s *smtpSession) code(r Receipt) int {
 	b := s.peer.script(r.Target)
 	code := smtpCode(b, s.peer.count(r.Target, b))
 	if code == 0 {
 		hold(s.conn, time.Time{})
-		r.AnsweredAt = time.Now()
-		return false
+	} else if b.After > 0 && !hold(s.conn, r.ReceivedAt.Add(b.After)) {
+		return 0
 	}
-	if b.After > 0 && !hold(s.conn, r.ReceivedAt.Add(b.After)) {
-		r.AnsweredAt = time.Now()
-		return false
-	}
-	// Before the write: whoever has the answer can't be earlier than this.
-	r.AnsweredAt = time.Now()
-	text := map[int]string{250: "250 2.0.0 Ok: queued", 450: "450 4.7.1 later, please", 451: "451 4.3.0 out of tea"}[code]
-	if !s.say(text) {
-		return false
-	}
-	r.Status = code
-	return true
+	return code
 }

@@ -71,9 +71,18 @@ func (w *Webhook) serve(c net.Conn, host int) {
 			c.Write(badRequest)
 			return
 		}
-		w.answer(c, &receipt)
+		status, answer := w.answer(c, receipt)
+		w.turn.RLock()
+		// Before the write: whoever has the answer can't be earlier than this.
+		receipt.AnsweredAt = time.Now()
+		if status != 0 {
+			if _, err := c.Write(answer); err == nil {
+				receipt.Status = status
+			}
+		}
 		line = w.record(receipt, line)
 		w.open.Add(-1)
+		w.turn.RUnlock()
 		if receipt.Status == 0 || request.close {
 			return
 		}
@@ -124,28 +133,23 @@ func (w *Webhook) examine(h head, host int, body []byte) (Receipt, error) {
 	return Receipt{Target: h.target, ID: string(h.id), Incident: p.incident, Sequence: p.sequence, ReceivedAt: now}, nil
 }
 
-// answer does what the target's behaviour says and completes the receipt.
-func (w *Webhook) answer(c net.Conn, r *Receipt) {
+// answer waits as the target's behaviour says and returns what to answer, with status 0
+// nothing.
+func (w *Webhook) answer(c net.Conn, r Receipt) (status int, text []byte) {
 	b := w.script(r.Target)
-	status := b.Status(w.count(r.Target, b))
+	status = b.Status(w.count(r.Target, b))
 	switch {
 	case status == 0:
 		if b.Kind == Silent {
 			hold(c, time.Time{})
 		}
-		r.AnsweredAt = time.Now()
-		return
+		return 0, nil
 	case b.After > 0:
 		if !hold(c, r.ReceivedAt.Add(b.After)) {
-			r.AnsweredAt = time.Now()
-			return
+			return 0, nil
 		}
 	}
-	// Before the write: whoever has the answer can't be earlier than this.
-	r.AnsweredAt = time.Now()
-	if _, err := c.Write(response(status, b.RetryAfter)); err == nil {
-		r.Status = status
-	}
+	return status, response(status, b.RetryAfter)
 }
 
 // hold waits until a time, for ever if it is zero, and reports whether the client

@@ -79,7 +79,7 @@ func eventually(t *testing.T, what string, holds func() bool) {
 func testOptions(t *testing.T, url string) Options {
 	return Options{
 		URL: url, Groups: []string{queuetest.GroupA, queuetest.GroupB},
-		OwnerPatience: 300 * time.Millisecond, ReturnAfter: 10 * time.Millisecond, newborn: 1,
+		OwnerPatience: 20 * time.Second, ReturnAfter: 10 * time.Millisecond, newborn: 1,
 		Backoff: func(int) time.Duration { return 20 * time.Millisecond },
 		Logger:  slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelWarn})),
 	}

@@ -16,7 +16,9 @@ func TestSecondOwnerIsRefused(t *testing.T) {
 	o := testOptions(t, testenv.Vhost(t))
 	o.Exclusive = true
 	first := open(t, o)
-	_, err := Open(patience(t), o)
+	hasty := o
+	hasty.OwnerPatience = 300 * time.Millisecond
+	_, err := Open(patience(t), hasty)
 	if err == nil || !strings.Contains(err.Error(), "tocsin.owner.default") || !strings.Contains(err.Error(), "stop it") {
 		t.Fatalf("the second process got %v, want a refusal that says what to do", err)
 	}
