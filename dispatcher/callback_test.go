@@ -157,7 +157,7 @@ func (w *world) awaitCallbacks(state dispatcher.CallbackState, sequences ...int)
 	w.t.Helper()
 	tick, patience := 100*time.Millisecond, 30*time.Minute
 	if w.broker != "" {
-		tick, patience = 20*time.Millisecond, time.Minute
+		tick, patience = 20*time.Millisecond, brokerPatience
 	}
 	for range patience / tick {
 		n := 0

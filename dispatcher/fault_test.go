@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -60,15 +61,20 @@ func killedAround(t *testing.T, at dispatcher.Failpoint) {
 		return append(faults, w.faults(map[int]int{1: targets}, answered)...)
 	}, func(t *testing.T, w *world, defend bool) {
 		w.subscribe(targets)
-		w.peer.answer = func(target int64, _, _ int) (channels.Result, time.Duration) {
+		w.peer.answer = func(target int64, _, nth int) (channels.Result, time.Duration) {
+			if target > targets-20 && nth == 1 { // not before a slow disk has closed the first
+				return channels.Result{Class: channels.Delivered}, 20 * time.Second
+			}
 			return channels.Result{Class: channels.Delivered}, time.Duration(target) * 2 * time.Millisecond
 		}
 		w.publish(incident.Investigating, "")
-		nth := 1
+		least := 1
 		if at == dispatcher.FailSent {
-			nth = targets / 2
+			least = targets / 2
 		}
-		w.crash(at, nth)
+		w.killOnceSettled(at, least)
+		w.start()
+		w.died()
 		closed, answered = make(map[int64]bool), 0
 		for _, r := range w.rows() {
 			if r.Outcome == dispatcher.Delivered {
@@ -100,6 +106,25 @@ func killedAround(t *testing.T, at dispatcher.Failpoint) {
 		})
 		w.stop()
 	})
+}
+
+// killOnceSettled makes the next engine die at a failpoint, once it came to it so often
+// and something is closed in the ledger.
+func (w *world) killOnceSettled(at dispatcher.Failpoint, least int) {
+	var mu sync.Mutex
+	came, settled := 0, false
+	w.fail = func(fp dispatcher.Failpoint) error {
+		mu.Lock()
+		defer mu.Unlock()
+		settled = settled || fp == dispatcher.FailSettled
+		if fp == at {
+			came++
+		}
+		if fp == at && came >= least && settled {
+			return errKilled
+		}
+		return nil
+	}
 }
 
 // naive takes every event for news.

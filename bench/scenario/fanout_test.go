@@ -46,7 +46,7 @@ func TestFaultyEnginesAreFoundOut(t *testing.T) {
 		t.Run(fault, func(t *testing.T) {
 			patience := time.Minute
 			if fault == losing {
-				patience = time.Second // what does not come has to be waited for
+				patience = 3 * time.Second // what does not come has to be waited for, and all else has to come
 			}
 			f := small(patience)
 			found, err := f.engine(t.Context(), newRig(t, fault), smallSize)

@@ -189,17 +189,24 @@ func TestAnotherAddressIsTriedAndRemembered(t *testing.T) {
 	}
 }
 
-// fullBacklog returns a listener that takes no more connections.
-func fullBacklog(t *testing.T) netip.AddrPort {
+// bound returns a socket that has a port, which nobody else gets meanwhile, and doesn't
+// listen: who dials it is refused.
+func bound(t *testing.T) (fd int, at netip.AddrPort) {
 	t.Helper()
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	must(t, err)
 	t.Cleanup(func() { must(t, syscall.Close(fd)) })
 	must(t, syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
-	must(t, syscall.Listen(fd, 0))
 	sa, err := syscall.Getsockname(fd)
 	must(t, err)
-	at := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(sa.(*syscall.SockaddrInet4).Port))
+	return fd, netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(sa.(*syscall.SockaddrInet4).Port))
+}
+
+// fullBacklog returns a listener that takes no more connections.
+func fullBacklog(t *testing.T) netip.AddrPort {
+	t.Helper()
+	fd, at := bound(t)
+	must(t, syscall.Listen(fd, 0))
 	for range 2 { // the backlog holds one more than its number
 		c, err := net.DialTimeout("tcp", at.String(), 100*time.Millisecond)
 		if err == nil {
@@ -210,10 +217,7 @@ func fullBacklog(t *testing.T) netip.AddrPort {
 }
 
 func TestDialFailures(t *testing.T) {
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	refused := netip.MustParseAddrPort(free.Addr().String())
-	must(t, free.Close())
+	_, refused := bound(t)
 
 	authority := newAuthority(t)
 	serveTLS := func(change func(*x509.Certificate), config func(*tls.Config)) netip.AddrPort {

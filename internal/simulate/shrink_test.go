@@ -9,19 +9,18 @@ import (
 	"github.com/tocsin/tocsin/ratelimit"
 )
 
-// shrinking is bounded: by runs, and by real time.
+// shrinking is bounded: by runs, and, where somebody waits for it, by real time.
 const (
 	shrinkRuns = 400
 	shrinkFor  = 20 * time.Second
 )
 
 // shrink takes away what a failure doesn't need, as long as a promise of the same
-// kind is still broken, and returns the smallest world found.
-func (m *machine) shrink(t *testing.T, w *world) (small *world, runs int) {
-	until := time.Now().Add(shrinkFor)
+// kind is still broken, and returns the smallest world found. A time of zero is no bound.
+func (m *machine) shrink(t *testing.T, w *world, until time.Time) (small *world, runs int) {
 	try := func(change func(*scenario) bool) bool {
 		sc := w.sc.clone()
-		if runs >= shrinkRuns || time.Now().After(until) || !change(sc) {
+		if runs >= shrinkRuns || !until.IsZero() && time.Now().After(until) || !change(sc) {
 			return false
 		}
 		runs++

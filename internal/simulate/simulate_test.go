@@ -72,7 +72,7 @@ func (m *machine) holds(t *testing.T, seed uint64, w *world) bool {
 	if len(w.faults) == 0 {
 		return true
 	}
-	small, n := m.shrink(t, w)
+	small, n := m.shrink(t, w, time.Now().Add(shrinkFor))
 	t.Errorf("seed %d broke a promise: %v (and %d more)\nagain with: make sim SEED=%d\nshrunk in %d runs to %v:\n%v\n%s",
 		seed, w.faults[0], len(w.faults)-1, seed, n, small.faults[0], small.sc, small.tale())
 	return false
@@ -90,7 +90,8 @@ func TestASeedIsTheSameAgain(t *testing.T) {
 			t.Logf("seed %d came out in another way", seed)
 		}
 	}
-	if differ > seeds/10 {
+	// Go's scheduler has the last word on what happens at the very same moment.
+	if differ > max(seeds/10, 2) {
 		t.Errorf("%d of %d seeds came out in another way the second time: failures can't be replayed", differ, seeds)
 	}
 }
@@ -101,7 +102,7 @@ func TestFailuresShrink(t *testing.T) {
 	mutations := mutations()
 	mu := &mutations[slices.IndexFunc(mutations, func(m mutation) bool { return m.name == "retries are never due" })]
 	w := m.run(t, generate(mu.seed), mu)
-	small, _ := m.shrink(t, w)
+	small, _ := m.shrink(t, w, time.Time{}) // on a slow machine as well
 	if len(small.faults) == 0 || small.faults[0].promise != w.faults[0].promise {
 		t.Fatalf("%v became %v", w.faults, small.faults)
 	}
