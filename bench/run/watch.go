@@ -75,25 +75,27 @@ func Observe(processes ...*Process) *Watch {
 	}
 	w.busy, w.own = readBusy(), ownCPU()
 	w.begun = time.Now()
+	w.sample(w.begun) // before what is measured can have ended
 	w.done.Go(w.run)
 	return w
 }
 
 func (w *Watch) run() {
-	every := sampleEvery
+	every, took := sampleEvery, time.Since(w.begun)
 	for {
+		select {
+		case <-time.After(max(every, samplingShare*took)):
+		case <-w.stop:
+			return
+		}
 		begun := time.Now()
 		w.sample(begun)
+		took = time.Since(begun)
 		if len(w.watched) > 0 && len(w.watched[0].usage.Series) >= maxSamples {
 			every *= 2
 			for _, p := range w.watched {
 				p.thin()
 			}
-		}
-		select {
-		case <-time.After(max(every, samplingShare*time.Since(begun))):
-		case <-w.stop:
-			return
 		}
 	}
 }
